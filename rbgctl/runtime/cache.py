@@ -1,0 +1,311 @@
+"""Declared informers of one process, readable like a client (RT-CA-01..22).
+
+Informers are declared before they are used: reading an undeclared kind raises ResourceNotCached instead of silently
+starting a cluster-wide watch.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import orjson
+import structlog
+
+from rbgctl.machinery.gvk import GVK, NN, RawObject
+from rbgctl.machinery.selectors import LabelSelector
+from rbgctl.runtime.client import LiveClient, ObjectList
+from rbgctl.runtime.clock import Clock, SystemClock
+from rbgctl.runtime.discovery import RestMapper
+from rbgctl.runtime.errors import ApiError, NoKindMatch, NotFound
+from rbgctl.runtime.fence import Fence, Fences, Written
+from rbgctl.runtime.informer import Informer, KindOptions
+from rbgctl.runtime.store import Entry, Header
+from rbgctl.runtime.transport import Transport
+
+_log = structlog.get_logger("rbgctl.runtime.cache")
+
+FENCE_TIMEOUT = 2.0
+MISSING_KIND_RETRY = 10.0
+
+T = TypeVar("T")
+
+
+class ResourceNotCached(Exception):
+    """The kind was not declared."""
+
+
+class CacheNotSynced(Exception):
+    """Some informers have not listed within the time allowed; the text names them and their last error."""
+
+
+class Cache:
+    """Run `run()` as a task, then read.
+
+    watch_timeout: seconds, the range from which each watch request draws its server-side timeout.
+    first_list_jitter: seconds over which first lists are spread (RT-RF-17).
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        mapper: RestMapper,
+        *,
+        user_agent: str = "rbgctl",
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        watch_timeout: tuple[float, float] = (300.0, 600.0),
+        first_list_jitter: float = 1.0,
+        on_relist: Callable[[GVK, str], None] | None = None,
+        on_stale_read: Callable[[], None] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._mapper = mapper
+        self._user_agent = user_agent
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()
+        self._watch_timeout = watch_timeout
+        self._jitter = first_list_jitter
+        self._on_relist = on_relist or (lambda _gvk, _reason: None)
+        self._on_stale_read = on_stale_read or (lambda: None)
+        self._live = LiveClient(transport, mapper, user_agent=user_agent)
+        self._informers: dict[GVK, Informer] = {}
+        self._list_gate = asyncio.Semaphore(4)
+        self._fences = Fences()
+        self._group: asyncio.TaskGroup | None = None
+
+    # -- informers --------------------------------------------------------------------------------------------
+
+    def declare(self, gvk: GVK, options: KindOptions | None = None) -> Informer:
+        """The informer of a kind, created on the first call and widened on later ones.
+
+        A kind declared while the cache runs starts at once.
+        """
+        informer = self._informers.get(gvk)
+        if informer is not None:
+            if options is not None:
+                informer.configure(options)
+            return informer
+        informer = Informer(
+            gvk,
+            options or KindOptions(),
+            clock=self._clock,
+            rng=self._rng,
+            list_gate=self._list_gate,
+            user_agent=self._user_agent,
+            watch_timeout=self._watch_timeout,
+            first_list_jitter=self._jitter,
+            on_relist=self._on_relist,
+        )
+        self._informers[gvk] = informer
+        if self._group is not None:
+            self._start(informer)
+        return informer
+
+    def informer(self, gvk: GVK) -> Informer:
+        """Raises ResourceNotCached for an undeclared kind."""
+        try:
+            return self._informers[gvk]
+        except KeyError:
+            raise ResourceNotCached(f"{gvk} is not cached: declare it before reading it") from None
+
+    @property
+    def informers(self) -> Mapping[GVK, Informer]:
+        return self._informers
+
+    async def run(self) -> None:
+        """Keep all declared informers current until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for informer in list(self._informers.values()):
+                self._start(informer)
+            await asyncio.Event().wait()
+
+    def _start(self, informer: Informer) -> None:
+        assert self._group is not None  # noqa: S101 - only called while running
+        self._group.create_task(self._run_informer(informer), name=f"cache {informer.gvk.kind}")
+
+    async def _run_informer(self, informer: Informer) -> None:
+        while True:
+            try:
+                resource = await self._mapper.resource(informer.gvk)
+                break
+            except NoKindMatch as error:
+                # The CRD may be installed later (RT-CA-15).
+                informer.last_error = error
+                _log.info("kind is not served yet", kind=str(informer.gvk))
+            except Exception as error:  # noqa: BLE001 - discovery is retried whatever went wrong
+                informer.last_error = error
+                _log.warning("discovery failed", kind=str(informer.gvk), error=str(error))
+            await self._clock.sleep(MISSING_KIND_RETRY)
+        await informer.run(resource, self._transport)
+
+    async def wait_for_sync(self, *gvks: GVK, timeout: float = 120.0) -> None:
+        """Until the given kinds (all declared ones by default) have listed. Raises CacheNotSynced after `timeout` s."""
+        informers = [self.informer(g) for g in gvks] or list(self._informers.values())
+        try:
+            async with asyncio.timeout(timeout):
+                for informer in informers:
+                    await informer.wait_for_sync()
+        except TimeoutError:
+            late = [i for i in informers if not i.has_synced]
+            names = "; ".join(f"{i.gvk.group_kind} ({i.last_error or 'no answer yet'})" for i in late)
+            raise CacheNotSynced(f"timed out after {timeout:g} s waiting for caches to be synced: {names}") from None
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def entry(self, gvk: GVK, key: NN) -> Entry | None:
+        """The cached entry itself; None when there is none."""
+        informer = self.informer(gvk)
+        resource = self._mapper.known(gvk)
+        if resource is not None and not resource.namespaced and key.namespace:
+            key = NN("", key.name)
+        return informer.store.get(key)
+
+    async def get(self, gvk: GVK, key: NN) -> RawObject:
+        """A fresh copy. Raises NotFound (its text names the kind, not the plural, RT-CA-07)."""
+        entry = self.entry(gvk, key)
+        if entry is None:
+            raise NotFound(
+                {
+                    "status": "Failure",
+                    "reason": "NotFound",
+                    "code": 404,
+                    "message": f'{gvk.group_kind} "{key.name}" not found',
+                    "details": {"name": key.name, "group": gvk.group, "kind": gvk.kind},
+                }
+            )
+        return entry.decode()
+
+    def entries(
+        self,
+        gvk: GVK,
+        *,
+        index: tuple[str, str] | None = None,
+        namespace: str = "",
+        labels: LabelSelector | None = None,
+    ) -> Sequence[Entry]:
+        """Cached entries, narrowed by an index value, a namespace and a selector on headers, sorted by key."""
+        store = self.informer(gvk).store
+        found = store.by_index(*index) if index is not None else store.entries()
+        return sorted(
+            (
+                e
+                for e in found
+                if (not namespace or e.header.namespace == namespace)
+                and (labels is None or labels.matches(dict(e.header.labels)))
+            ),
+            key=lambda e: e.header.key,
+        )
+
+    def headers(
+        self,
+        gvk: GVK,
+        *,
+        index: tuple[str, str] | None = None,
+        namespace: str = "",
+        labels: LabelSelector | None = None,
+    ) -> Sequence[Header]:
+        """Like `entries`, headers only: nothing is decoded."""
+        return [e.header for e in self.entries(gvk, index=index, namespace=namespace, labels=labels)]
+
+    async def list(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> ObjectList:
+        return ObjectList([e.decode() for e in self.entries(gvk, namespace=namespace, labels=labels)])
+
+    # -- write fence ------------------------------------------------------------------------------------------
+
+    def record_write(
+        self,
+        owner: Hashable,
+        gvk: GVK,
+        key: NN,
+        *,
+        rv: str = "",
+        gone_uid: str = "",
+        unknown: bool = False,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """A write on behalf of `owner`: to `rv`, or gone, or with unknown outcome. Kinds not cached get no fence."""
+        informer = self._informers.get(gvk)
+        if informer is None:
+            return
+        selector = informer.options.labels
+        if selector is not None and labels is not None and not selector.matches(labels):
+            return
+        now = self._clock.monotonic()
+        self._fences.record(owner, (gvk, key), rv=rv, gone_uid=gone_uid, unknown=unknown, at=now)
+
+    async def caught_up(self, owner: Hashable, timeout: float = FENCE_TIMEOUT) -> frozenset[Written]:
+        """Wait until the cache shows all that `owner` wrote, at most `timeout` s.
+
+        What it still does not show then, or whose outcome is unknown, is read live and stored; those objects are
+        returned. Other owners never wait.
+        """
+        ends = self._clock.monotonic() + timeout
+        while True:
+            waiting: dict[Written, Fence] = {}
+            for what, fence in self._fences.pending(owner, self._clock.monotonic()).items():
+                if self._met(what, fence):
+                    self._fences.drop(owner, what)
+                else:
+                    waiting[what] = fence
+            left = ends - self._clock.monotonic()
+            if not waiting or left <= 0 or any(f.needs_live_read for f in waiting.values()):
+                break
+            events = [asyncio.ensure_future(self._informers[gvk].changed()) for gvk in {g for g, _ in waiting}]
+            try:
+                await asyncio.wait(events, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for event in events:
+                    event.cancel()
+        for what in waiting:
+            self._on_stale_read()
+            await self._read_live(what)
+            self._fences.drop(owner, what)
+        return frozenset(waiting)
+
+    def _met(self, what: Written, fence: Fence) -> bool:
+        informer = self._informers[what[0]]
+        stored = informer.store.get(what[1])
+        header = stored.header if stored is not None else None
+        return fence.met(informer.applied_rv, header.uid if header else "", header.rv if header else "")
+
+    async def _read_live(self, what: Written) -> None:
+        gvk, key = what
+        informer = self._informers[gvk]
+        entry: Entry | None
+        try:
+            live = await self._live.get(gvk, key)
+            entry = informer.decoder().entry(orjson.dumps(live))
+            selector = informer.options.labels
+            if selector is not None and not selector.matches(dict(entry.header.labels)):
+                entry = None
+        except NotFound:
+            entry = None
+        except ApiError:
+            _log.warning("live read after an unobserved write failed", kind=gvk.kind, object=str(key))
+            raise
+        informer.refresh(key, entry)
+
+
+class Decoded(Generic[T]):
+    """Parse once per (uid, resourceVersion): keeps the last `size` results (RT-MM-05).
+
+    Results are shared between reconciles, so they must be immutable or treated as such.
+    """
+
+    def __init__(self, parse: Callable[[RawObject], T], size: int = 4096) -> None:
+        self._parse = parse
+        self._size = size
+        self._memo: dict[tuple[str, str], T] = {}
+
+    def get(self, entry: Entry) -> T:
+        key = (entry.header.uid, entry.header.rv)
+        found: Any = self._memo.get(key)
+        if found is None:
+            found = self._parse(entry.decode())
+            if len(self._memo) >= self._size:
+                del self._memo[next(iter(self._memo))]
+            self._memo[key] = found
+        result: T = found
+        return result

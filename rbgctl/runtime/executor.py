@@ -1,0 +1,190 @@
+"""Carries out a `Plan`: the one place where controllers write to the API server.
+
+It decides nothing. Writes run in the order the plan gives, with bounded concurrency; an unexpected answer ends
+the branch it came from and reaches the next observe() through the raised error. Every write goes through the
+controller's client, which records the write fence for the key (RT-CA-20).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rbgctl.machinery.gvk import GVK, NN, RawObject
+from rbgctl.machinery.plan import (
+    Apply,
+    Create,
+    Delete,
+    InOrder,
+    MergePatch,
+    Plan,
+    PlannedEvent,
+    SingleWrite,
+    Step,
+    StrategicPatch,
+    Together,
+    UidOf,
+)
+from rbgctl.runtime.client import Patch
+from rbgctl.runtime.controller import Result
+from rbgctl.runtime.errors import AlreadyExists, NotFound
+
+if TYPE_CHECKING:
+    from rbgctl.runtime.controller import Context
+
+
+class PlanFailed(Exception):
+    """Several writes of one plan failed; `errors` holds them in the order in which they ended."""
+
+    def __init__(self, errors: Sequence[Exception]) -> None:
+        super().__init__("; ".join(str(e) for e in errors))
+        self.errors = tuple(errors)
+
+
+async def execute(ctx: "Context", plan: Plan) -> Result:
+    """Carry out `plan` for the key of `ctx`.
+
+    Returns the requeue the plan asks for. Raises the only error, or PlanFailed for several: writes that failed
+    (in the steps or in `finally_`) and the plan's own `failure`.
+    """
+    run = _Run(ctx)
+    await run.steps(plan.steps)
+    if not run.errors:
+        for event in plan.events:
+            run.record(event)
+    if plan.finally_ is not None:
+        await run.steps(plan.finally_(tuple(run.errors)))
+    if plan.avoided_writes:
+        ctx.avoided_writes(plan.avoided_writes)
+    errors = [*run.errors, *([plan.failure] if plan.failure else [])]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise PlanFailed(errors)
+    return Result(requeue_after=plan.requeue_after or 0.0, requeue=plan.requeue)
+
+
+class _Run:
+    def __init__(self, ctx: "Context") -> None:
+        self.ctx = ctx
+        self.errors: list[Exception] = []
+        self._uids: dict[tuple[GVK, NN], str] = {}
+
+    async def steps(self, steps: Sequence[Step], *, keep_going: bool = False) -> bool:
+        done = True
+        for step in steps:
+            if not await self._step(step):
+                done = False
+                if not keep_going:
+                    break
+        return done
+
+    async def _step(self, step: Step) -> bool:
+        if isinstance(step, InOrder):
+            return await self.steps(step.steps, keep_going=step.keep_going)
+        if isinstance(step, Together):
+            return await self._together(step)
+        return await self._single(step)
+
+    async def _together(self, step: Together) -> bool:
+        rest = list(step.branches)
+        size = step.slow_start or len(rest)
+        done = True
+        while rest and done:
+            batch, rest = rest[:size], rest[size:]
+            gate = asyncio.Semaphore(step.limit)
+
+            async def branch(one: Step, gate: asyncio.Semaphore = gate) -> bool:
+                async with gate:
+                    return await self._step(one)
+
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(branch(one)) for one in batch]
+            done = all(task.result() for task in tasks)
+            size *= 2
+        return done
+
+    async def _single(self, write: SingleWrite) -> bool:
+        try:
+            changed = await self._send(write)
+        except Exception as error:  # noqa: BLE001 - every failure is reported by execute()
+            self.errors.append(error)
+            if write.on_failure is not None:
+                text = f"{write.on_failure.message}: {error}" if write.on_failure.message else str(error)
+                self.record(write.on_failure, component=write.component, message=text)
+            return False
+        if changed and write.on_success is not None:
+            self.record(write.on_success, component=write.component)
+        return True
+
+    async def _send(self, write: SingleWrite) -> bool:
+        """Send one write; False when it turned out that nothing had to be done."""
+        client = self.ctx.client
+        manager = write.field_manager
+        match write:
+            case Create():
+                obj = self._with_uids(write.obj)
+                try:
+                    answer = await client.create(obj, field_manager=manager)
+                except AlreadyExists:
+                    if write.accept_existing is None:
+                        raise
+                    existing = await self.ctx.live.get(GVK.of(obj), NN.of(obj))
+                    if not write.accept_existing(existing):
+                        raise
+                    self._remember(existing)
+                    return False
+                self._remember(answer)
+            case Apply():
+                obj = self._with_uids(write.obj)
+                self._remember(
+                    await client.apply(obj, field_manager=manager, force=True, subresource=write.subresource)
+                )
+            case MergePatch():
+                await client.patch(
+                    write.gvk,
+                    write.key,
+                    Patch.merge(write.patch),
+                    subresource=write.subresource,
+                    field_manager=manager,
+                )
+            case StrategicPatch():
+                await client.patch(
+                    write.gvk,
+                    write.key,
+                    Patch.strategic(write.patch),
+                    subresource=write.subresource,
+                    field_manager=manager,
+                )
+            case Delete():
+                try:
+                    await client.delete(
+                        write.gvk,
+                        write.key,
+                        uid=write.uid,
+                        rv=write.resource_version,
+                        propagation=write.propagation,
+                        grace_seconds=write.grace_seconds,
+                    )
+                except NotFound:
+                    return False
+        return True
+
+    def record(self, event: PlannedEvent, *, component: str = "", message: str = "") -> None:
+        self.ctx.recorder_for(component).event(event.regarding, event.type, event.reason, message or event.message)
+
+    def _remember(self, obj: RawObject) -> None:
+        uid = (obj.get("metadata") or {}).get("uid")
+        if uid:
+            self._uids[GVK.of(obj), NN.of(obj)] = uid
+
+    def _with_uids(self, obj: RawObject) -> RawObject:
+        owners = (obj.get("metadata") or {}).get("ownerReferences") or ()
+        if not any(isinstance(o.get("uid"), UidOf) for o in owners):
+            return obj
+        return {**obj, "metadata": {**obj["metadata"], "ownerReferences": [self._resolved(o) for o in owners]}}
+
+    def _resolved(self, owner: dict[str, Any]) -> dict[str, Any]:
+        uid = owner.get("uid")
+        if not isinstance(uid, UidOf):
+            return owner
+        return {**owner, "uid": self._uids[uid.gvk, uid.key]}

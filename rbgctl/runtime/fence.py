@@ -1,0 +1,75 @@
+"""Read your own writes: what a key has written and its cache has not shown yet (RT-CA-20..22)."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from rbgctl.machinery.gvk import GVK, NN
+from rbgctl.machinery.resource_version import is_ordered, newer_or_equal
+
+MAX_AGE = 300.0
+
+Written = tuple[GVK, NN]
+
+
+@dataclass(slots=True)
+class Fence:
+    """What must be visible of one object: a resourceVersion, an absence, or (unknown outcome) a live read."""
+
+    rv: str = ""
+    gone_uid: str = ""
+    unknown: bool = False
+    at: float = 0.0
+
+    def merge(self, *, rv: str, gone_uid: str, unknown: bool, at: float) -> None:
+        """The highest resourceVersion stays, an absence is added to it (RT-CA-21)."""
+        if rv and (not self.rv or newer_or_equal(rv, self.rv)):
+            self.rv = rv
+        self.gone_uid = gone_uid or self.gone_uid
+        self.unknown = self.unknown or unknown
+        self.at = at
+
+    @property
+    def needs_live_read(self) -> bool:
+        return self.unknown or bool(self.rv and not is_ordered(self.rv))
+
+    def met(self, applied_rv: str, stored_uid: str, stored_rv: str) -> bool:
+        """Given how far the informer is and what it stores under this key (empty uid: nothing)."""
+        if self.needs_live_read:
+            return False
+        if self.gone_uid and stored_uid and self.gone_uid in {stored_uid, "*"}:
+            return False
+        if not self.rv:
+            return True
+        return any(is_ordered(seen) and newer_or_equal(seen, self.rv) for seen in (applied_rv, stored_rv))
+
+
+@dataclass(slots=True)
+class Fences:
+    """All fences, by the key on whose behalf the writes were made."""
+
+    _by_owner: dict[Hashable, dict[Written, Fence]] = field(default_factory=dict)
+
+    def record(self, owner: Hashable, what: Written, *, rv: str, gone_uid: str, unknown: bool, at: float) -> None:
+        fence = self._by_owner.setdefault(owner, {}).setdefault(what, Fence())
+        fence.merge(rv=rv, gone_uid=gone_uid, unknown=unknown, at=at)
+
+    def pending(self, owner: Hashable, now: float) -> dict[Written, Fence]:
+        """The owner's fences that are not too old to matter."""
+        mine = self._by_owner.get(owner)
+        if mine is None:
+            return {}
+        for what in [w for w, f in mine.items() if now - f.at > MAX_AGE]:
+            del mine[what]
+        if not mine:
+            del self._by_owner[owner]
+        return dict(mine)
+
+    def drop(self, owner: Hashable, what: Written) -> None:
+        mine = self._by_owner.get(owner)
+        if mine is not None:
+            mine.pop(what, None)
+            if not mine:
+                del self._by_owner[owner]
+
+    def __len__(self) -> int:
+        return sum(len(f) for f in self._by_owner.values())

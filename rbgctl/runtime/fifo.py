@@ -1,0 +1,132 @@
+"""The queue between a reflector and its store: every event in arrival order, never merged (RT-QF-01..12)."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from rbgctl.machinery.gvk import NN
+from rbgctl.runtime.store import Entry, Indexer, Tombstone
+
+
+class DeltaType(Enum):
+    """What happened, as the reflector saw it."""
+
+    ADDED = "Added"
+    UPDATED = "Updated"
+    DELETED = "Deleted"
+    REPLACED = "Replaced"
+    SYNC = "Sync"
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One queued event. A progress mark has neither entry nor tombstone, only `rv` (RT-QF-12)."""
+
+    type: DeltaType
+    item: Entry | Tombstone | None
+    rv: str = ""
+    initial: bool = False
+
+
+class OrderedFifo:
+    """Filled by one reflector, drained by one informer on the same loop.
+
+    `known` is the store the informer fills: `replace` turns what is there but not in the list into deletions.
+    """
+
+    def __init__(self, known: Indexer) -> None:
+        self._known = known
+        self._queue: deque[Delta] = deque()
+        self._last: dict[NN, DeltaType] = {}
+        self._pending: dict[NN, int] = {}
+        self._last_item: dict[NN, Entry] = {}
+        self._populated = False
+        self._initial = 0
+        self._wake = asyncio.Event()
+
+    def add(self, kind: DeltaType, entry: Entry) -> None:
+        """An event for one object. A DELETED of an unknown key is delivered too (RT-QF-07)."""
+        self._populated = True
+        self._push(Delta(kind, entry, entry.header.rv))
+
+    def progress(self, rv: str) -> None:
+        """Everything up to `rv` has been queued (bookmarks)."""
+        self._push(Delta(DeltaType.SYNC, None, rv))
+
+    def replace(self, entries: Iterable[Entry], rv: str) -> None:
+        """The complete state of the server at `rv`: deletions of what is missing first, then every item."""
+        items = list(entries)
+        present = {e.header.key for e in items}
+        handled: set[NN] = set()
+        for key, kind in list(self._last.items()):
+            if key not in present and self._pending.get(key):
+                handled.add(key)
+                if kind is not DeltaType.DELETED:
+                    self._push(Delta(DeltaType.DELETED, Tombstone(key, self._last_item.get(key))))
+        for key in list(self._known.keys()):
+            if key not in present and key not in handled:
+                self._push(Delta(DeltaType.DELETED, Tombstone(key, self._known.get(key))))
+        for entry in items:
+            self._push(Delta(DeltaType.REPLACED, entry, initial=not self._populated))
+        if not self._populated:
+            self._populated = True
+            self._initial = len(self._queue)
+        self._push(Delta(DeltaType.SYNC, None, rv))
+
+    def resync(self) -> None:
+        """Deliver every stored object again, except those with something pending (RT-QF-08)."""
+        for entry in list(self._known.entries()):
+            if not self._pending.get(entry.header.key):
+                self._push(Delta(DeltaType.SYNC, entry))
+
+    @property
+    def has_synced(self) -> bool:
+        """The first list has been queued and taken out again completely (RT-QF-04)."""
+        return self._populated and self._initial <= 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    async def wait(self) -> None:
+        """Until there is something to pop."""
+        while not self._queue:
+            self._wake.clear()
+            await self._wake.wait()
+
+    def pop(self, process: Callable[[Delta], None]) -> None:
+        """Take the oldest delta and process it, without giving way in between (RT-QF-09)."""
+        delta = self._queue.popleft()
+        if self._initial > 0:
+            self._initial -= 1
+        key = _key(delta)
+        if key is not None:
+            left = self._pending[key] - 1
+            if left:
+                self._pending[key] = left
+            else:
+                del self._pending[key]
+                self._last.pop(key, None)
+                self._last_item.pop(key, None)
+        process(delta)
+
+    def _push(self, delta: Delta) -> None:
+        self._queue.append(delta)
+        key = _key(delta)
+        if key is not None:
+            self._pending[key] = self._pending.get(key, 0) + 1
+            self._last[key] = delta.type
+            if isinstance(delta.item, Entry):
+                self._last_item[key] = delta.item
+        self._wake.set()
+
+
+def _key(delta: Delta) -> NN | None:
+    match delta.item:
+        case Entry():
+            return delta.item.header.key
+        case Tombstone():
+            return delta.item.key
+        case _:
+            return None

@@ -1,0 +1,240 @@
+"""What an informer remembers: a small decoded header and the raw bytes per object (RT-ST-01..06, RT-MM-02..04).
+
+Headers answer predicates, handlers, indexes and label filters; bodies stay bytes until a reconciler asks for one.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+import structlog
+
+from rbgctl.machinery.gvk import GVK, NN, RawObject
+from rbgctl.machinery.owner_references import OwnerRef
+
+_log = structlog.get_logger("rbgctl.runtime.store")
+
+
+class Header(msgspec.Struct, gc=False, frozen=True):
+    """The decoded part of a cached object.
+
+    deletion: the deletionTimestamp text, empty when the object lives. annotations: only those the kind keeps.
+    hot: the kind's own frequently asked fields, see KindOptions.hot.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    rv: str
+    generation: int = 0
+    deletion: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    owners: tuple[OwnerRef, ...] = ()
+    hot: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> NN:
+        return NN(self.namespace, self.name)
+
+    def label(self, key: str, default: str = "") -> str:
+        return next((v for k, v in self.labels if k == key), default)
+
+    @property
+    def controller(self) -> OwnerRef | None:
+        return next((o for o in self.owners if o.controller), None)
+
+
+class Entry(msgspec.Struct, gc=False, frozen=True):
+    """One cached object: header and body bytes (JSON with apiVersion and kind, managedFields mostly dropped)."""
+
+    header: Header
+    raw: bytes
+
+    def decode(self) -> RawObject:
+        """A fresh private object (RT-MM-03)."""
+        decoded: RawObject = orjson.loads(self.raw)
+        return decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A deletion noticed only by absence; `last` is the last known state, if any (RT-IN-07)."""
+
+    key: NN
+    last: Entry | None
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[OwnerRef] | None = None
+
+
+class _Partial(msgspec.Struct):
+    metadata: _Meta
+
+
+_PARTIAL = msgspec.json.Decoder(_Partial)
+_RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Manager(msgspec.Struct):
+    manager: str = ""
+
+
+_MANAGER = msgspec.json.Decoder(_Manager)
+_ENCODER = msgspec.json.Encoder()
+
+Hot = Callable[[Mapping[str, msgspec.Raw]], tuple[str, ...]]
+
+
+class EntryDecoder:
+    """Turns the raw JSON of one object into an Entry without decoding its body.
+
+    keep_managers: managers whose managedFields entries stay (those that apply this kind); the rest is dropped
+    (RT-IN-09). keep_annotations: prefixes of annotation keys that the header keeps. hot: see Header.
+    """
+
+    def __init__(
+        self,
+        gvk: GVK,
+        *,
+        keep_managers: frozenset[str] = frozenset(),
+        keep_annotations: tuple[str, ...] = (),
+        hot: Hot | None = None,
+    ) -> None:
+        self._identity = {
+            "apiVersion": msgspec.Raw(orjson.dumps(gvk.api_version)),
+            "kind": msgspec.Raw(orjson.dumps(gvk.kind)),
+        }
+        self._keep_managers = keep_managers
+        self._keep_annotations = keep_annotations
+        self._hot = hot
+
+    def entry(self, raw: bytes | msgspec.Raw) -> Entry:
+        """Raises msgspec.DecodeError for anything that is not an object with metadata."""
+        meta = _PARTIAL.decode(raw).metadata
+        body = _RAW_MAP.decode(raw)
+        metadata = _RAW_MAP.decode(body["metadata"])
+        managed = metadata.pop("managedFields", None)
+        if managed is not None and self._keep_managers:
+            kept = [m for m in _RAW_LIST.decode(managed) if _MANAGER.decode(m).manager in self._keep_managers]
+            if kept:
+                metadata["managedFields"] = msgspec.Raw(_ENCODER.encode(kept))
+        body["metadata"] = msgspec.Raw(_ENCODER.encode(metadata))
+        body.update(self._identity)
+        annotations = (
+            tuple(sorted((k, v) for k, v in (meta.annotations or {}).items() if k.startswith(self._keep_annotations)))
+            if self._keep_annotations
+            else ()
+        )
+        header = Header(
+            namespace=sys.intern(meta.namespace),
+            name=meta.name,
+            uid=meta.uid,
+            rv=meta.resource_version,
+            generation=meta.generation,
+            deletion=meta.deletion_timestamp or "",
+            labels=tuple((sys.intern(k), v) for k, v in (meta.labels or {}).items()),
+            annotations=annotations,
+            owners=tuple(meta.owner_references or ()),
+            hot=self._hot(body) if self._hot else (),
+        )
+        return Entry(header, _ENCODER.encode(body))
+
+
+IndexFunction = Callable[[Header], Iterable[str]]
+
+
+class Indexer:
+    """Entries by key and by any number of indexes over their headers."""
+
+    def __init__(self, indexers: Mapping[str, IndexFunction] | None = None) -> None:
+        self._entries: dict[NN, Entry] = {}
+        self._functions: dict[str, IndexFunction] = {}
+        self._indexes: dict[str, dict[str, dict[NN, None]]] = {}
+        for name, function in (indexers or {}).items():
+            self.add_index(name, function)
+
+    def add_index(self, name: str, function: IndexFunction) -> None:
+        """Existing entries are indexed too. Raises ValueError when the name is taken (RT-ST-03)."""
+        if name in self._functions:
+            raise ValueError(f"index {name!r} exists already")
+        self._functions[name] = function
+        self._indexes[name] = {}
+        for entry in self._entries.values():
+            self._index(name, entry.header)
+
+    def upsert(self, entry: Entry) -> Entry | None:
+        """Store `entry`; returns what it replaces."""
+        key = entry.header.key
+        old = self._entries.get(key)
+        if old is not None:
+            self._unindex(old.header)
+        self._entries[key] = entry
+        for name in self._functions:
+            self._index(name, entry.header)
+        return old
+
+    def remove(self, key: NN) -> Entry | None:
+        old = self._entries.pop(key, None)
+        if old is not None:
+            self._unindex(old.header)
+        return old
+
+    def get(self, key: NN) -> Entry | None:
+        return self._entries.get(key)
+
+    def keys(self) -> KeysView[NN]:
+        return self._entries.keys()
+
+    def entries(self) -> Iterable[Entry]:
+        return self._entries.values()
+
+    def by_index(self, name: str, value: str) -> Sequence[Entry]:
+        """Entries whose index function named `value`, in insertion order. Raises KeyError for an unknown index."""
+        return [self._entries[key] for key in self._indexes[name].get(value, ())]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _values(self, name: str, header: Header) -> list[str]:
+        try:
+            return list(self._functions[name](header))
+        except Exception as error:  # noqa: BLE001 - a broken index function must not stop the informer (RT-ST-02)
+            _log.error("index function failed", index=name, object=str(header.key), error=repr(error))
+            return []
+
+    def _index(self, name: str, header: Header) -> None:
+        for value in self._values(name, header):
+            self._indexes[name].setdefault(value, {})[header.key] = None
+
+    def _unindex(self, header: Header) -> None:
+        for name, index in self._indexes.items():
+            for value in self._values(name, header):
+                keys = index.get(value)
+                if keys is not None:
+                    keys.pop(header.key, None)
+                    if not keys:
+                        del index[value]
+
+
+def owner_uids(header: Header) -> Iterable[str]:
+    """Index function: the uid of every owner (RT-ID-10)."""
+    return (o.uid for o in header.owners)
+
+
+def decode_raw(value: msgspec.Raw | None) -> Any:
+    """The JSON value of a raw slice, None for a missing one. For `hot` functions."""
+    return None if value is None else orjson.loads(bytes(value))

@@ -1,0 +1,119 @@
+"""Starting and watching processes through the guardian."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rbgctl.runtime.testing import guardian
+
+
+class ControlPlaneCrashed(Exception):
+    """A component ended or never started; the text has its name, exit code and the tail of its log."""
+
+
+def tail(path: Path, lines: int = 12) -> str:
+    """The last lines of a log, indented."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return "  (no log)"
+    return "\n".join(f"  {line[:400]}" for line in text.strip().splitlines()[-lines:]) or "  (empty log)"
+
+
+class Processes:
+    """The guardian's client. `failed` completes with ControlPlaneCrashed when a process ends unasked."""
+
+    def __init__(self, directory: Path, *, keep: bool = False) -> None:
+        self._directory = directory
+        self._keep = keep
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._started: dict[str, asyncio.Future[int]] = {}
+        self._exited: dict[str, asyncio.Future[int]] = {}
+        self._stopping: set[str] = set()
+        self.logs: dict[str, Path] = {}
+        self.pids: dict[str, int] = {}
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failed.add_done_callback(lambda f: f.cancelled() or f.exception())
+
+    async def open(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-S",
+            "-E",
+            "-I",
+            guardian.__file__,
+            str(self._directory),
+            "keep" if self._keep else "remove",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._reader = asyncio.create_task(self._read(), name="guardian reports")
+
+    @property
+    def guardian_pid(self) -> int:
+        assert self._process is not None  # noqa: S101 - opened before use
+        return self._process.pid
+
+    async def start(self, name: str, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
+        """Start a process, its output going to `<name>.log`; returns the pid. Raises ControlPlaneCrashed."""
+        log = self._directory / f"{name}.log"
+        self.logs[name] = log
+        loop = asyncio.get_running_loop()
+        self._stopping.discard(name)
+        self._started[name] = loop.create_future()
+        self._exited[name] = loop.create_future()
+        await self._send({"start": name, "argv": [str(a) for a in argv], "env": dict(env or {}), "log": str(log)})
+        self.pids[name] = await self._started[name]
+        return self.pids[name]
+
+    async def stop(self, name: str, grace: float = 0.0) -> None:
+        """Stop one process on purpose; 0 kills at once."""
+        self._stopping.add(name)
+        await self._send({"stop": name, "grace": grace})
+        await self._exited[name]
+
+    async def close(self, grace: float) -> None:
+        """Stop everything; `grace` seconds are shared by all. The directory is removed unless kept."""
+        self._stopping.update(self.logs)
+        if self._process is None:
+            return
+        with contextlib.suppress(ConnectionError):
+            await self._send({"quit": grace})
+        await self._process.wait()
+        if self._reader is not None:
+            await self._reader
+        if not self.failed.done():
+            self.failed.cancel()
+
+    async def _send(self, command: Mapping[str, object]) -> None:
+        assert self._process is not None  # noqa: S101 - opened before use
+        assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self._process.stdin.drain()
+
+    async def _read(self) -> None:
+        assert self._process is not None  # noqa: S101 - opened before use
+        assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for
+        async for line in self._process.stdout:
+            report = json.loads(line)
+            if "started" in report:
+                self._started[report["started"]].set_result(report["pid"])
+            elif "failed" in report:
+                name = report["failed"]
+                self._started[name].set_exception(ControlPlaneCrashed(f"cannot start {name}: {report['error']}"))
+            elif "exited" in report:
+                self._ended(report["exited"], report["code"])
+
+    def _ended(self, name: str, code: int) -> None:
+        self.pids.pop(name, None)
+        if not self._exited[name].done():
+            self._exited[name].set_result(code)
+        if name in self._stopping or self.failed.done():
+            return
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        self.failed.set_exception(ControlPlaneCrashed(f"{name} {how}; the end of its log:\n{tail(self.logs[name])}"))
