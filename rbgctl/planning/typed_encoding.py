@@ -215,7 +215,7 @@ def _quantity(value: JSON, path: str) -> JSON:
 
 
 def _time(value: JSON, path: str) -> JSON:
-    """UTC, whole seconds; the zero time gives an empty text, which `omitzero` drops."""
+    """UTC, whole seconds; the zero time is a null, which `omitzero` drops."""
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         raise TypedEncodingError(path, "an RFC 3339 time", value)
     try:
@@ -223,11 +223,11 @@ def _time(value: JSON, path: str) -> JSON:
     except (ValueError, OverflowError):
         raise TypedEncodingError(path, "an RFC 3339 time", value) from None
     if instant == datetime(1, 1, 1, tzinfo=UTC):
-        return ""
+        return None
     return f"{instant.replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
-def _as_given(value: JSON, path: str) -> JSON:  # noqa: ARG001 - one signature for all encoders
+def _as_given(value: JSON, path: str) -> JSON:
     return value
 
 

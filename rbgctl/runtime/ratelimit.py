@@ -10,24 +10,25 @@ from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+K_contra = TypeVar("K_contra", bound=Hashable, contravariant=True)
 
 BASE_DELAY = 0.005
 MAX_DELAY = 1000.0
 JITTER = 0.1
 
 
-class RateLimiter(Protocol[K]):
+class RateLimiter(Protocol[K_contra]):
     """Decides the delay of retries, per key."""
 
-    def when(self, key: K) -> float:
+    def when(self, key: K_contra) -> float:
         """Seconds until `key` may be tried again; every call counts as one more failure of the key."""
         ...
 
-    def forget(self, key: K) -> None:
+    def forget(self, key: K_contra) -> None:
         """The key succeeded (or is given up): its next failure is its first."""
         ...
 
-    def num_requeues(self, key: K) -> int:
+    def num_requeues(self, key: K_contra) -> int:
         """Failures of the key since it was last forgotten."""
         ...
 

@@ -279,10 +279,8 @@ class WorkQueue(Generic[K]):
         if oldest is None:
             return None
         self._hand_outs += 1
-        if self._hand_outs % AGE_EVERY == 0 or now - oldest.ready_at > AGE_AFTER:
-            item = oldest
-        else:
-            item = self._pop_highest()
+        aged = self._hand_outs % AGE_EVERY == 0 or now - oldest.ready_at > AGE_AFTER
+        item = oldest if aged else self._pop_highest()
         item.state = _State.GONE
         del self._items[item.key]
         self._processing[item.key] = now

@@ -9,6 +9,7 @@ become Ready, fail and end by the rules in `stages/`.
 """
 
 import asyncio
+import base64
 import contextlib
 import os
 import random
@@ -26,7 +27,7 @@ from rbgctl.machinery.gvk import GVK, NN, RawObject, Resource
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig, StaticToken
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import ApiError, NotFound, TransportError
+from rbgctl.runtime.errors import NotFound
 from rbgctl.runtime.testing.assets import find_assets
 from rbgctl.runtime.testing.certificates import Authority, new_key, private_key_pem, public_key_pem
 from rbgctl.runtime.testing.kubeconfig import kubeconfig
@@ -223,7 +224,7 @@ class EnvTest:
 
     async def _served(self, name: str) -> None:
         async for _type, crd in self._admin.watch(CRD, fields=f"metadata.name={name}", timeout=30):
-            conditions = {c["type"]: c["status"] for c in crd.get("status", {}).get("conditions", ())}
+            conditions = {c["type"]: c["status"] for c in (crd.get("status") or {}).get("conditions") or ()}
             if conditions.get("Established") == "True":
                 break
         else:
@@ -235,7 +236,10 @@ class EnvTest:
 
     async def _until_answers(self, path: str) -> None:
         # The API server offers no watch on its own request routing; 404 turns into 200 within 0.1 s.
-        while (await self._admin_transport.request("GET", path, params={"limit": "1"})).status == 404:
+        while True:
+            answer = await self._admin_transport.request("GET", path, params={"limit": "1"})
+            if answer.status != 404:
+                return
             await asyncio.sleep(0.02)
 
     def local_webhook(self, directory: Path) -> tuple[Path, Path]:
@@ -471,7 +475,7 @@ class EnvTest:
         """Nodes Ready, their start-up taint gone, and the default service account there: pods can run."""
         ready: set[str] = set()
         async for _type, node in self._admin.watch(NODE, timeout=60):
-            conditions = {c["type"]: c["status"] for c in node.get("status", {}).get("conditions", ())}
+            conditions = {c["type"]: c["status"] for c in node["status"].get("conditions") or ()}
             taints = {t["key"] for t in node["spec"].get("taints", ())}
             if conditions.get("Ready") == "True" and "node.kubernetes.io/not-ready" not in taints:
                 ready.add(node["metadata"]["name"])
@@ -484,10 +488,6 @@ class EnvTest:
         ):
             break
 
-    async def restart(self, component: str) -> None:
-        """Not offered for etcd and kube-apiserver, whose ports and data belong together: use `processes.stop`."""
-        raise ValueError(f"restarting {component} is not supported")
-
 
 async def new_namespace(client: LiveClient, prefix: str = "test", rng: random.Random | None = None) -> str:
     """Create a namespace with a name of its own and wait until pods may be created in it."""
@@ -498,8 +498,6 @@ async def new_namespace(client: LiveClient, prefix: str = "test", rng: random.Ra
 
 
 def _local(config: Mapping[str, Any], port: int, ca: bytes) -> dict[str, Any]:
-    import base64  # noqa: PLC0415
-
     path = (config.get("service") or {}).get("path") or ""
     kept = {k: v for k, v in config.items() if k not in {"service", "caBundle", "url"}}
     return {**kept, "url": f"https://{LOOPBACK}:{port}{path}", "caBundle": base64.b64encode(ca).decode()}
@@ -530,20 +528,9 @@ def _load_crds(source: Path | RawObject) -> list[RawObject]:
     found = [
         d
         for f in files
-        for d in yaml.load_all(f.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe loaders
+        for d in yaml.load_all(f.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         if d and d.get("kind") == "CustomResourceDefinition"
     ]
     if not found:
         raise ValueError(f"{source} holds no CustomResourceDefinition")
     return found
-
-
-__all__ = [
-    "ApiError",
-    "ControlPlaneCrashed",
-    "EnvTest",
-    "PortInUse",
-    "TransportError",
-    "free_port",
-    "new_namespace",
-]

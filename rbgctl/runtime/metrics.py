@@ -1,0 +1,327 @@
+"""Every metric of the runtime, under controller-runtime's names so that existing dashboards work (RT-MT-01 to RT-MT-91).
+
+One `Registry` per process holds them. `ControllerMetrics` and `QueueMetrics` resolve their labelled children once:
+a resolved child costs a third of a look-up by labels.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from rbgctl.machinery.gvk import GVK
+from rbgctl.runtime.cache import Cache
+
+RECONCILE_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    *(1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5, 6, 7, 8, 9, 10, 15, 20, 25, 30, 40, 50, 60),
+)
+QUEUE_BUCKETS = tuple(float(f"1e{exponent}") for exponent in range(-8, 4))
+LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+MAX_PRIORITIES = 25
+TOO_MANY_PRIORITIES = "exceeded_cardinality_limit"
+
+
+class Registry:
+    """All metrics of a process. Pass one around; nothing is registered globally."""
+
+    def __init__(self) -> None:
+        # Doubles the number of series and exists in no other exposition of these names.
+        disable_created_metrics()
+        self.collectors = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, text, labels, buckets=buckets, registry=registry)
+
+        self.reconciles = counter(
+            "controller_runtime_reconcile_total",
+            "Total number of reconciliations per controller",
+            "controller",
+            "result",
+        )
+        self.reconcile_errors = counter(
+            "controller_runtime_reconcile_errors_total",
+            "Total number of reconciliation errors per controller",
+            "controller",
+        )
+        self.terminal_errors = counter(
+            "controller_runtime_terminal_reconcile_errors_total",
+            "Total number of terminal reconciliation errors per controller",
+            "controller",
+        )
+        self.panics = counter(
+            "controller_runtime_reconcile_panics_total",
+            "Total number of reconciliation panics per controller",
+            "controller",
+        )
+        self.timeouts = counter(
+            "controller_runtime_reconcile_timeouts_total",
+            "Total number of reconciliations that ran out of time per controller",
+            "controller",
+        )
+        self.reconcile_seconds = histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "Length of time per reconciliation per controller",
+            "controller",
+            buckets=RECONCILE_BUCKETS,
+        )
+        self.max_concurrent = gauge(
+            "controller_runtime_max_concurrent_reconciles",
+            "Maximum number of concurrent reconciles per controller",
+            "controller",
+        )
+        self.active_workers = gauge(
+            "controller_runtime_active_workers", "Number of currently used workers per controller", "controller"
+        )
+
+        self.queue_depth = gauge("workqueue_depth", "Current depth of workqueue", "name", "controller", "priority")
+        self.queue_adds = counter(
+            "workqueue_adds_total", "Total number of adds handled by workqueue", "name", "controller"
+        )
+        self.queue_wait = histogram(
+            "workqueue_queue_duration_seconds",
+            "How long in seconds an item stays in workqueue before being requested",
+            "name",
+            "controller",
+            buckets=QUEUE_BUCKETS,
+        )
+        self.queue_work = histogram(
+            "workqueue_work_duration_seconds",
+            "How long in seconds processing an item from workqueue takes",
+            "name",
+            "controller",
+            buckets=QUEUE_BUCKETS,
+        )
+        self.queue_unfinished = gauge(
+            "workqueue_unfinished_work_seconds",
+            "How many seconds of work is in progress and has not been observed by work_duration",
+            "name",
+            "controller",
+        )
+        self.queue_longest = gauge(
+            "workqueue_longest_running_processor_seconds",
+            "How many seconds the longest running processor of workqueue has been running",
+            "name",
+            "controller",
+        )
+        self.queue_retries = counter(
+            "workqueue_retries_total", "Total number of retries handled by workqueue", "name", "controller"
+        )
+
+        self.requests = counter(
+            "rest_client_requests_total",
+            "Number of HTTP requests, partitioned by status code, method, and host",
+            "code",
+            "method",
+            "host",
+        )
+        self.leader = gauge(
+            "leader_election_master_status", "Whether this process holds the lease: 1 yes, 0 no", "name"
+        )
+        self.leader_slowpath = counter(
+            "leader_election_slowpath_total", "Renewals that had to read the lease first", "name"
+        )
+        self.webhook_seconds = histogram(
+            "controller_runtime_webhook_latency_seconds",
+            "Latency of processing admission requests",
+            "webhook",
+            buckets=Histogram.DEFAULT_BUCKETS,
+        )
+        self.webhook_requests = counter(
+            "controller_runtime_webhook_requests_total", "Admission requests by HTTP status code", "webhook", "code"
+        )
+        self.webhook_in_flight = gauge(
+            "controller_runtime_webhook_requests_in_flight", "Admission requests currently served", "webhook"
+        )
+        self.webhook_panics = counter("controller_runtime_webhook_panics_total", "Total number of webhook panics")
+        self.conversion_panics = counter(
+            "controller_runtime_conversion_webhook_panics_total", "Total number of conversion webhook panics"
+        )
+        self.certificate_reads = counter("certwatcher_read_certificate_total", "Total number of certificate reads")
+        self.certificate_errors = counter(
+            "certwatcher_read_certificate_errors_total", "Total number of certificate read errors"
+        )
+
+        self.loop_lag = histogram(
+            "rbg_runtime_loop_lag_seconds",
+            "How late the event loop runs timers: what everything else in the process waits in addition",
+            buckets=LAG_BUCKETS,
+        )
+        self.relists = counter(
+            "rbg_runtime_informer_relists_total", "Full lists of a kind after its first one", "gvk", "reason"
+        )
+        self.request_seconds = histogram(
+            "rbg_runtime_rest_client_request_seconds",
+            "Seconds per API request attempt",
+            "verb",
+            "resource",
+            buckets=REQUEST_BUCKETS,
+        )
+        self.gate_refusals = counter(
+            "rbg_runtime_write_gate_refusals_total", "Writes not sent because leadership was uncertain"
+        )
+        self.conflicts = counter(
+            "rbg_runtime_conflicts_total", "Reconciles ended by a write conflict", "controller", "kind"
+        )
+        self.stale_reads = counter(
+            "rbg_runtime_stale_reads_total", "Objects read live because the cache did not show our own write in time"
+        )
+        self.avoided_writes = counter(
+            "rbg_runtime_avoided_writes_total",
+            "Writes not sent because the object already was as wanted",
+            "controller",
+        )
+        self.dropped_events = counter(
+            "rbg_runtime_dropped_events_total", "Events not recorded: queue full or delivery failed", "reason"
+        )
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+
+    def text(self) -> bytes:
+        """Prometheus text format 0.0.4."""
+        return generate_latest(self.collectors)
+
+    def watch_cache(self, cache: Cache) -> None:
+        """Expose the sizes of the cache's informers, counted when scraped."""
+        self.collectors.register(_InformerCollector(cache))
+
+    def relisted(self, gvk: GVK, reason: str) -> None:
+        """For `Cache(on_relist=...)`."""
+        self.relists.labels(str(gvk), reason).inc()
+
+    def observe_request(self, method: str, code: str, host: str, path: str, seconds: float) -> None:
+        """For `Transport(observer=...)`."""
+        self.requests.labels(code, method, host).inc()
+        verb, resource = request_info(method, path)
+        if verb != "watch":
+            self.request_seconds.labels(verb, resource).observe(seconds)
+
+
+class ControllerMetrics:
+    """The series of one controller, present from the start (RT-CT-17)."""
+
+    def __init__(self, registry: Registry, name: str, max_concurrent: int) -> None:
+        self._registry = registry
+        self._name = name
+        self._results = {
+            result: registry.reconciles.labels(name, result)
+            for result in ("error", "requeue_after", "requeue", "success")
+        }
+        self.errors = registry.reconcile_errors.labels(name)
+        self.terminal_errors = registry.terminal_errors.labels(name)
+        self.panics = registry.panics.labels(name)
+        self.timeouts = registry.timeouts.labels(name)
+        self.seconds = registry.reconcile_seconds.labels(name)
+        self.active_workers = registry.active_workers.labels(name)
+        self.active_workers.set(0)
+        self.avoided_writes = registry.avoided_writes.labels(name)
+        registry.max_concurrent.labels(name).set(max_concurrent)
+
+    def ended(self, result: str) -> None:
+        """`result`: error, requeue_after, requeue or success."""
+        self._results[result].inc()
+
+    def conflict(self, kind: str) -> None:
+        self._registry.conflicts.labels(self._name, kind).inc()
+
+
+class PrometheusQueueMetrics:
+    """The `workqueue_*` series of one queue; see `workqueue.QueueMetrics` for the calls."""
+
+    def __init__(self, registry: Registry, name: str) -> None:
+        self._depth = registry.queue_depth
+        self._registry = registry
+        self._name = name
+        self._priorities: dict[int, Gauge] = {}
+        self._adds = registry.queue_adds.labels(name, name)
+        self._wait = registry.queue_wait.labels(name, name)
+        self._work = registry.queue_work.labels(name, name)
+        self._retries = registry.queue_retries.labels(name, name)
+
+    def measure(self, unfinished: Callable[[], float], longest: Callable[[], float]) -> None:
+        """Compute the ages of running work when scraped."""
+        self._registry.queue_unfinished.labels(self._name, self._name).set_function(unfinished)
+        self._registry.queue_longest.labels(self._name, self._name).set_function(longest)
+
+    def ready(self, priority: int) -> None:
+        self._adds.inc()
+        self._depth_of(priority).inc()
+
+    def raised(self, before: int, after: int) -> None:
+        self._depth_of(before).dec()
+        self._depth_of(after).inc()
+
+    def handed_out(self, priority: int, waited: float) -> None:
+        self._depth_of(priority).dec()
+        self._wait.observe(waited)
+
+    def dropped(self, priority: int) -> None:
+        self._depth_of(priority).dec()
+
+    def done(self, worked: float) -> None:
+        self._work.observe(worked)
+
+    def retried(self) -> None:
+        self._retries.inc()
+
+    def _depth_of(self, priority: int) -> Gauge:
+        known = self._priorities.get(priority)
+        if known is not None:
+            return known
+        # RT-PQ-10: reconcilers may set any priority; the series may not grow with it.
+        full = len(self._priorities) >= MAX_PRIORITIES
+        label = TOO_MANY_PRIORITIES if full else str(priority)
+        gauge = self._depth.labels(self._name, self._name, label)
+        if not full:
+            self._priorities[priority] = gauge
+        return gauge
+
+
+class _InformerCollector(Collector):
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        objects = GaugeMetricFamily("rbg_runtime_informer_objects", "Cached objects per kind", labels=["gvk"])
+        size = GaugeMetricFamily("rbg_runtime_informer_bytes", "Bytes of cached bodies per kind", labels=["gvk"])
+        for gvk, informer in self._cache.informers.items():
+            entries = list(informer.store.entries())
+            objects.add_metric([str(gvk)], len(entries))
+            size.add_metric([str(gvk)], sum(len(entry.raw) for entry in entries))
+        return (objects, size)
+
+
+_VERBS: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def request_info(method: str, path: str) -> tuple[str, str]:
+    """Kubernetes verb and resource (`plural` or `plural/subresource`) of an API path; empty resource: none.
+
+    A path that ends in a query with `watch` is a watch.
+    """
+    route, _, query = path.partition("?")
+    parts = route.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:] if parts[0] == "apis" else []
+    if len(parts) > 2 and parts[0] == "namespaces" and parts[2] not in {"status", "finalize"}:
+        parts = parts[2:]
+    resource = f"{parts[0]}/{parts[2]}" if len(parts) > 2 else parts[0] if parts else ""
+    named = len(parts) > 1
+    if method == "GET":
+        return ("watch" if "watch=" in query else "get" if named or not resource else "list"), resource
+    if method == "DELETE" and not named:
+        return "deletecollection", resource
+    return _VERBS.get(method, method.lower()), resource
