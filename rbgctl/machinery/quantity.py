@@ -43,6 +43,12 @@ class Quantity:
         sign, whole, fraction, suffix = match.groups(default="")
         return _parsed(cls, text, sign == "-", whole, fraction, suffix)
 
+    @property
+    def value(self) -> str:
+        """The number alone, as `<integer>e<exponent>`: equal exactly when two quantities are the same amount."""
+        amount, exponent = _without_zeros(self.unscaled, self.exponent)
+        return f"{amount}e{exponent}"
+
     def __str__(self) -> str:
         """The text Go marshals."""
         if self.kept:
@@ -57,10 +63,7 @@ class Quantity:
                     value //= 1024
                     times += 10
                 return f"{value}{_BINARY_SUFFIX.get(times, '')}"
-        amount, exponent = self.unscaled, self.exponent
-        while amount % 10 == 0:
-            amount //= 10
-            exponent += 1
+        amount, exponent = _without_zeros(self.unscaled, self.exponent)
         amount *= 10 ** (exponent % 3)
         exponent -= exponent % 3
         if self.format == "DecimalExponent":
@@ -73,9 +76,14 @@ def canonical_quantity(value: str | int | float) -> str:
 
     Raises ValueError for a text or number that is no quantity.
     """
+    return str(quantity_of(value))
+
+
+def quantity_of(value: str | int | float) -> Quantity:
+    """A quantity given as JSON string or number. Raises ValueError for a text or number that is no quantity."""
     if isinstance(value, str):
-        return str(Quantity.parse(value.strip(" \t\n\v\f\r\x85\xa0")))
-    return str(Quantity.parse(go_float(value) if isinstance(value, float) else str(value)))
+        return Quantity.parse(value.strip(" \t\n\v\f\r\x85\xa0"))
+    return Quantity.parse(go_float(value) if isinstance(value, float) else str(value))
 
 
 def _parsed(cls: type[Quantity], text: str, negative: bool, given: str, fraction: str, suffix: str) -> Quantity:
@@ -135,6 +143,15 @@ def _rounded_to_nano(number: int, exponent: int) -> tuple[int, int]:
     if excess > len(str(number)):
         return 1, _NANO
     return -(-number // 10**excess), _NANO
+
+
+def _without_zeros(amount: int, exponent: int) -> tuple[int, int]:
+    if amount == 0:
+        return 0, 0
+    while amount % 10 == 0:
+        amount //= 10
+        exponent += 1
+    return amount, exponent
 
 
 def _as_integer(unscaled: int, exponent: int) -> int | None:

@@ -3,11 +3,11 @@
 Unlike sets and instances a group never reuses an older revision: a rollback is a new revision with the next number.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rbgctl.api import identity, labels
+from rbgctl.api import events, identity, labels
 from rbgctl.machinery.canonical_json import canonical_json
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.plan import Create, Delete, PlannedEvent
@@ -23,7 +23,7 @@ from rbgctl.planning.revisions import (
     number_of,
     owned_by,
 )
-from rbgctl.planning.typed_encoding import encode
+from rbgctl.planning.typed_encoding import comparable, encode
 
 _REPLACE: Final = {"$patch": "replace"}
 _NAME_PREFIX: Final = 220
@@ -56,7 +56,7 @@ def group_content(spec: Mapping[str, Any]) -> Content:
 
     Raises TypedEncodingError when the spec holds a value of the wrong type.
     """
-    return Content.of(_data(spec.get("roles") or (), spec.get("roleTemplates") or (), "spec"), _normal)
+    return Content.of(_data(encode, spec.get("roles") or (), spec.get("roleTemplates") or ()), _normal)
 
 
 def group_history(group: RawObject, found: Iterable[RawObject]) -> list[RawObject]:
@@ -103,9 +103,11 @@ def resolve_group(group: RawObject, found: Collection[RawObject]) -> GroupResolu
         accept_existing=SameContent(content),
         field_manager=identity.MANAGER_GROUP,
         on_success=PlannedEvent(
-            group, "Normal", "SucceedCreateRevision", "Successful create revision for RoleBasedGroup"
+            group, "Normal", events.SUCCEED_CREATE_REVISION, "Successful create revision for RoleBasedGroup"
         ),
-        on_failure=PlannedEvent(group, "Warning", "FailedCreateRevision", "Failed create revision for RoleBasedGroup"),
+        on_failure=PlannedEvent(
+            group, "Warning", events.FAILED_CREATE_REVISION, "Failed create revision for RoleBasedGroup"
+        ),
     )
     return GroupResolution(
         group=group,
@@ -147,21 +149,20 @@ def truncate_group(resolution: GroupResolution) -> list[Delete]:
     return deletions(
         resolution.history[:excess],
         identity.MANAGER_GROUP,
-        PlannedEvent(resolution.group, "Warning", "delete expired revision error", message),
+        PlannedEvent(resolution.group, "Warning", events.DELETE_EXPIRED_REVISION_ERROR, message),
     )
 
 
-def _data(roles: Iterable[Any], templates: Iterable[Any], path: str) -> dict[str, Any]:
+_Encoder = Callable[[str, Any, str], dict[str, Any]]
+
+
+def _data(encoder: _Encoder, roles: Iterable[Any], templates: Iterable[Any]) -> dict[str, Any]:
+    encoded_roles = (encoder("RoleSpec", role, f"spec.roles[{n}]") for n, role in enumerate(roles))
+    encoded_templates = (encoder("RoleTemplate", t, f"spec.roleTemplates[{n}]") for n, t in enumerate(templates))
     return {
         "spec": {
-            "roles": [
-                _REPLACE,
-                *({**encode("RoleSpec", role, f"{path}.roles[{n}]"), "replicas": None} for n, role in enumerate(roles)),
-            ],
-            "roleTemplates": [
-                _REPLACE,
-                *(encode("RoleTemplate", t, f"{path}.roleTemplates[{n}]") for n, t in enumerate(templates)),
-            ],
+            "roles": [_REPLACE, *({**role, "replicas": None} for role in encoded_roles)],
+            "roleTemplates": [_REPLACE, *encoded_templates],
         }
     }
 
@@ -170,11 +171,9 @@ def _normal(payload: Any) -> Any:
     if not _holds_roles({"data": payload}):
         raise RevisionError("not the data of a group's revision")
     spec = payload["spec"]
-    return _data(
-        [r for r in spec["roles"] if "$patch" not in r],
-        [t for t in spec.get("roleTemplates") or () if "$patch" not in t],
-        "spec",
-    )
+    roles = [r for r in spec["roles"] if "$patch" not in r]
+    templates = [t for t in spec.get("roleTemplates") or () if "$patch" not in t]
+    return _data(comparable, roles, templates)
 
 
 def _holds_roles(revision: Mapping[str, Any]) -> bool:

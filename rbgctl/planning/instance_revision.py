@@ -20,7 +20,7 @@ from rbgctl.planning.revisions import (
     resolve,
     truncate,
 )
-from rbgctl.planning.typed_encoding import encode
+from rbgctl.planning.typed_encoding import comparable, encode
 
 
 def instance_content(spec: Mapping[str, Any]) -> Content:
@@ -85,7 +85,7 @@ def _normal(payload: Any) -> Any:
         components = list(spec["components"] or ())
     except (TypeError, KeyError):
         raise RevisionError("the revision holds no spec.components") from None
-    normal = encode("RoleInstanceSpec", {"components": components})["components"]
+    normal = comparable("RoleInstanceSpec", {"components": components})["components"]
     for component in normal:
         component.pop("size", None)
     return drop_empty(normal)

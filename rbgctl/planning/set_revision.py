@@ -9,7 +9,7 @@ from rbgctl.machinery.plan import Delete
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.planning.revisions import Candidate, Content, Resolution, RevisionError, drop_empty, owned_by, resolve
 from rbgctl.planning.revisions import truncate as truncate_history
-from rbgctl.planning.typed_encoding import encode
+from rbgctl.planning.typed_encoding import comparable, encode
 
 
 def set_content(role_instance_template: Mapping[str, Any]) -> Content:
@@ -115,4 +115,4 @@ def _template(payload: Any) -> Mapping[str, Any]:
 
 
 def _normal(payload: Any) -> Any:
-    return drop_empty(encode("RoleInstanceSpec", _template(payload)))
+    return drop_empty(comparable("RoleInstanceSpec", _template(payload)))

@@ -18,7 +18,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
-from rbgctl.machinery.quantity import canonical_quantity
+from rbgctl.machinery.quantity import Quantity, quantity_of
 from rbgctl.planning.workload_types import OBJECT_RESTART_POLICY, WORKLOAD_TYPES
 
 JSON = Any
@@ -46,7 +46,15 @@ def encode(type_name: str, value: JSON, path: str = "") -> dict[str, JSON]:
     field paths in errors. `value` is not changed; the result shares nothing with it but raw patches.
     Raises TypedEncodingError for a value of the wrong type, KeyError for an unknown type name.
     """
-    return _codec(type_name)(value, path or type_name)
+    return _codec(type_name, False)(value, path or type_name)
+
+
+def comparable(type_name: str, value: JSON, path: str = "") -> dict[str, JSON]:
+    """The same with every quantity replaced by its bare value: to compare with, never to store (REV-6).
+
+    Two spellings that Go keeps apart (`1.500`, `1500m`, `15e-1`) are one here. Raises as `encode` does.
+    """
+    return _codec(type_name, True)(value, path or type_name)
 
 
 def rendered(type_name: str, value: JSON, path: str = "") -> dict[str, JSON]:
@@ -87,9 +95,9 @@ class _Field(NamedTuple):
 class _Struct:
     """Encodes one struct type; calling it is the encoder."""
 
-    def __init__(self, type_name: str) -> None:
+    def __init__(self, type_name: str, by_value: bool) -> None:
         table = WORKLOAD_TYPES.get(type_name) or _core_types()[type_name]
-        self._fields = tuple(_field(name, shape) for name, shape in table.items())
+        self._fields = tuple(_field(name, shape, by_value) for name, shape in table.items())
         self._object_restart_policy = type_name in OBJECT_RESTART_POLICY
 
     def __call__(self, value: JSON, path: str) -> dict[str, JSON]:
@@ -114,8 +122,8 @@ class _Struct:
 
 
 @cache
-def _codec(type_name: str) -> _Struct:
-    return _Struct(type_name)
+def _codec(type_name: str, by_value: bool) -> _Struct:
+    return _Struct(type_name, by_value)
 
 
 @cache
@@ -125,8 +133,8 @@ def _core_types() -> dict[str, dict[str, dict[str, JSON]]]:
     return types
 
 
-def _field(name: str, shape: Mapping[str, JSON]) -> _Field:
-    encode_one, zero = _value(shape)
+def _field(name: str, shape: Mapping[str, JSON], by_value: bool) -> _Field:
+    encode_one, zero = _value(shape, by_value)
     pointer = bool(shape.get("pointer"))
     omit = shape.get("omit", "")
     if omit == "empty" and not pointer and shape["kind"] in _NOT_OMITTED_WHEN_EMPTY:
@@ -134,18 +142,20 @@ def _field(name: str, shape: Mapping[str, JSON]) -> _Field:
     return _Field(name, encode_one, zero, when_absent=not omit, when_empty=not omit or pointer)
 
 
-def _value(shape: Mapping[str, JSON]) -> tuple[_Encode, Callable[[], JSON]]:
-    """The encoder of a shape and the maker of its zero value."""
+def _value(shape: Mapping[str, JSON], by_value: bool) -> tuple[_Encode, Callable[[], JSON]]:
+    """The encoder of a shape and the maker of its zero value; `by_value` is about quantities."""
     kind = shape["kind"]
     encode_one: _Encode
     zero: Callable[[], JSON]
     if kind == "struct":
-        codec = _codec(shape["type"])
+        codec = _codec(shape["type"], by_value)
         encode_one, zero = codec, codec.zero
     elif kind == "slice":
-        encode_one, zero = _slice(*_value(shape["of"])), _nothing
+        encode_one, zero = _slice(*_value(shape["of"], by_value)), _nothing
     elif kind == "map":
-        encode_one, zero = _map(*_value(shape["of"])), _nothing
+        encode_one, zero = _map(*_value(shape["of"], by_value)), _nothing
+    elif kind == "quantity" and by_value:
+        encode_one, zero = _quantity_value, lambda: "0e0"
     else:
         encode_one, zero = _SCALARS[kind]
     return encode_one, _nothing if shape.get("pointer") else zero
@@ -205,13 +215,21 @@ def _int_or_string(value: JSON, path: str) -> JSON:
     return value if isinstance(value, str) else _int32(value, path)
 
 
-def _quantity(value: JSON, path: str) -> JSON:
+def _parsed_quantity(value: JSON, path: str) -> Quantity:
     try:
         if isinstance(value, str | int | float) and not isinstance(value, bool):
-            return canonical_quantity(value)
+            return quantity_of(value)
     except ValueError:
         pass
     raise TypedEncodingError(path, "a quantity such as 500m or 2Gi", value)
+
+
+def _quantity(value: JSON, path: str) -> JSON:
+    return str(_parsed_quantity(value, path))
+
+
+def _quantity_value(value: JSON, path: str) -> JSON:
+    return _parsed_quantity(value, path).value
 
 
 def _time(value: JSON, path: str) -> JSON:

@@ -1,192 +1,233 @@
-"""Says what a controller is, without a connection: what it watches, what it writes, under which names (RT-BL-01..07).
+"""Declares a controller in one sentence, before there is a connection (RT-BL-01 to RT-BL-07).
 
-spec = (
-    Builder("replicasets")
-    .for_(REPLICA_SET, generation_changed)
-    .owns(POD)
-    .writes(POD, "create", "delete")
-    .reconciles(reconcile)
-)
-manager.add_controller(spec)
+    def declare() -> Builder:
+        return (
+            Builder()
+            .named("workloads-rolebasedgroup")
+            .for_(ROLE_BASED_GROUP, generation_changed)
+            .owns(ROLE_INSTANCE_SET)
+            .reads(CONFIG_MAP)
+            .writes(ROLE_INSTANCE_SET, "create", "patch", "delete")
+            .writes(ROLE_BASED_GROUP, "patch", subresource="status")
+            .reconciles_with(reconcile)
+        )
+
+`declare().complete(manager)` makes the controller and adds it to the manager; `declare().rules(mapper)` says what it
+may do, the source of config/rbac.
 """
 
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Self
 
-from rbgctl.machinery.gvk import GVK
-from rbgctl.runtime.controller import Controller, ControllerOptions, Identity, Reconciler, Services
+from rbgctl.machinery.gvk import GVK, Resource
+from rbgctl.runtime.controller import Controller, ControllerOptions, Reconciler
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.handler import EventHandler, enqueue_object, enqueue_owner
 from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.predicate import Predicate
-from rbgctl.runtime.ratelimit import controller_limiter
-from rbgctl.runtime.rbac import READ, PolicyRule
+from rbgctl.runtime.rbac import READ_VERBS, PolicyRule, merge_rules
 from rbgctl.runtime.source import InformerSource, Source
 
+if TYPE_CHECKING:
+    from rbgctl.runtime.manager import Manager
+
+Verb = Literal["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+
+
+class BuilderError(Exception):
+    """The declaration cannot make a controller."""
+
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """One watched kind: which events pass, and to which keys they map."""
-
+class _Watch:
     gvk: GVK
-    handler: EventHandler
-    predicates: tuple[Predicate, ...]
+    # From the owner's scope, known once there is a mapper; None only syncs.
+    handler: Callable[[Callable[[GVK], Resource]], EventHandler] | None
+    predicates: tuple[Predicate, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Writes:
-    """Verbs a controller needs beyond reading what it watches."""
-
-    gvk: GVK
-    verbs: tuple[str, ...]
-    subresource: str = ""
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerSpec:
-    """A complete declaration. `build` needs a running process, `rules` does not."""
-
-    identity: Identity
-    options: ControllerOptions
-    watches: tuple[Watch, ...]
-    sources: tuple[Source, ...]
-    cached: tuple[tuple[GVK, KindOptions], ...]
-    written: tuple[Writes, ...]
-    reconciler: Reconciler
-    required_crds: tuple[str, ...] = ()
-
-    def declare(self, services: Services) -> None:
-        """Declare every cached kind, before the cache starts."""
-        for gvk, options in self.cached:
-            services.cache.declare(gvk, options)
-        for watch in self.watches:
-            services.cache.declare(watch.gvk)
-
-    async def build(self, services: Services, *, options: ControllerOptions | None = None) -> Controller:
-        """A controller with its sources attached, not started."""
-        self.declare(services)
-        chosen = options or self.options
-        limiter = chosen.limiter() if chosen.limiter is not None else controller_limiter(random.Random())
-        controller = Controller(self.identity, self.reconciler, services, chosen, limiter)
-        for watch in self.watches:
-            await controller.watch(InformerSource(services.cache, watch.gvk, watch.handler, watch.predicates))
-        for source in self.sources:
-            await controller.watch(source)
-        return controller
-
-    def rules(self, mapper: RestMapper) -> list[PolicyRule]:
-        """RBAC the controller needs. Raises KeyError for a kind that is not in the mapper's static table."""
-        read = dict.fromkeys([g for g, _ in self.cached] + [w.gvk for w in self.watches])
-        rules = [PolicyRule(g.group, _plural(mapper, g), READ) for g in read]
-        for written in self.written:
-            plural = _plural(mapper, written.gvk)
-            resource = f"{plural}/{written.subresource}" if written.subresource else plural
-            rules.append(PolicyRule(written.gvk.group, resource, written.verbs, written.names))
-        return rules
-
-
-def _plural(mapper: RestMapper, gvk: GVK) -> str:
-    resource = mapper.known(gvk)
-    if resource is None:
-        raise KeyError(f"{gvk} is not in the static resource table")
-    return resource.plural
-
-
-@dataclass(slots=True)
 class Builder:
-    """Collects a ControllerSpec; every method returns the builder."""
+    """See the module. Every method returns the builder itself."""
 
-    name: str
-    _for: Watch | None = None
-    _watches: list[Watch] = field(default_factory=list)
-    _sources: list[Source] = field(default_factory=list)
-    _cached: list[tuple[GVK, KindOptions]] = field(default_factory=list)
-    _written: list[Writes] = field(default_factory=list)
-    _filters: list[Predicate] = field(default_factory=list)
-    _options: ControllerOptions = field(default_factory=ControllerOptions)
-    _user_agent: str = "rbgctl"
-    _component: str = ""
-    _crds: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        self._name = ""
+        self._for: GVK | None = None
+        self._watches: list[_Watch] = []
+        self._sources: list[Callable[[], Source]] = []
+        self._informers: dict[GVK, KindOptions] = {}
+        self._writes: list[tuple[GVK, tuple[str, ...], str]] = []
+        self._rules: list[PolicyRule] = []
+        self._filters: list[Predicate] = []
+        self._options = ControllerOptions()
+        self._reconciler: Reconciler | None = None
+        self._user_agent = ""
+        self._component = ""
 
-    def for_(self, gvk: GVK, *predicates: Predicate) -> "Builder":
-        """The kind whose objects are the keys. At most once."""
+    def named(self, name: str) -> Self:
+        """Name in metrics and logs; the lower-cased kind of `for_` by default (RT-BL-05)."""
+        self._name = name
+        return self
+
+    def for_(self, gvk: GVK, *predicates: Predicate) -> Self:
+        """The kind whose objects are reconciled; once only."""
         if self._for is not None:
-            raise ValueError(f"controller {self.name}: for_ can only be used once")
-        self._for = Watch(gvk, enqueue_object(), predicates)
+            raise BuilderError("For(...) should only be called once, could not assign multiple objects for reconciliation")
+        self._for = gvk
+        self._watches.append(_Watch(gvk, lambda _: enqueue_object(), predicates))
+        self._need(gvk)
         return self
 
-    def owns(self, gvk: GVK, *predicates: Predicate, every_owner: bool = False) -> "Builder":
-        """Events of a kind map to its owner of the `for_` kind; only the controller owner unless `every_owner`."""
-        if self._for is None:
-            raise ValueError(f"controller {self.name}: owns can only be used together with for_")
-        owner = self._for.gvk
-        handler = enqueue_owner(owner.group, owner.kind, namespaced=True, controller_only=not every_owner)
-        self._watches.append(Watch(gvk, handler, predicates))
+    def owns(self, gvk: GVK, *predicates: Predicate, every_owner: bool = False) -> Self:
+        """A kind whose objects belong to those of `for_`: a change reconciles the controller (or every owner)."""
+
+        def handler(resource: Callable[[GVK], Resource]) -> EventHandler:
+            owner = self._for
+            if owner is None:
+                raise BuilderError("Owns() can only be used together with For()")
+            return enqueue_owner(
+                owner.group, owner.kind, namespaced=resource(owner).namespaced, controller_only=not every_owner
+            )
+
+        self._watches.append(_Watch(gvk, handler, predicates))
+        self._need(gvk)
         return self
 
-    def watches(self, gvk: GVK, handler: EventHandler, *predicates: Predicate) -> "Builder":
-        """Events of a kind map to keys by `handler`."""
-        self._watches.append(Watch(gvk, handler, predicates))
+    def watches(self, gvk: GVK, handler: EventHandler, *predicates: Predicate) -> Self:
+        """Any kind; `handler` says which keys an event concerns."""
+        self._watches.append(_Watch(gvk, lambda _: handler, predicates))
+        self._need(gvk)
         return self
 
-    def watches_source(self, source: Source) -> "Builder":
-        """Any other source; `with_filter` does not apply to it."""
+    def watches_source(self, source: Callable[[], Source]) -> Self:
+        """Any other source, made when the controller is. Global filters do not apply to it (RT-BL-04)."""
         self._sources.append(source)
         return self
 
-    def caches(self, gvk: GVK, options: KindOptions | None = None) -> "Builder":
-        """How a kind is cached; also kinds that are read without being watched."""
-        self._cached.append((gvk, options or KindOptions()))
+    def reads(self, gvk: GVK, options: KindOptions | None = None) -> Self:
+        """Cached without causing reconciles: synced before workers start, readable in a reconcile."""
+        self._watches.append(_Watch(gvk, None))
+        self._need(gvk)
+        return self.caches(gvk, options) if options is not None else self
+
+    def caches(self, gvk: GVK, options: KindOptions) -> Self:
+        """How this controller wants a kind cached (indexes, hot fields, kept annotations and managers)."""
+        known = self._informers.get(gvk)
+        self._informers[gvk] = known.merged(options) if known is not None else options
         return self
 
-    def writes(self, gvk: GVK, *verbs: str, subresource: str = "", names: tuple[str, ...] = ()) -> "Builder":
-        """Verbs needed beyond get, list and watch on cached kinds; they become RBAC rules."""
-        self._written.append(Writes(gvk, verbs, subresource, names))
+    def writes(self, gvk: GVK, *verbs: Verb, subresource: str = "") -> Self:
+        """What the controller does to a kind besides reading it through the cache."""
+        self._writes.append((gvk, verbs, subresource))
         return self
 
-    def with_filter(self, predicate: Predicate) -> "Builder":
-        """Put before the predicates of every watched kind."""
+    def permits(self, *rules: PolicyRule) -> Self:
+        """Rights that no other method expresses."""
+        self._rules.extend(rules)
+        return self
+
+    def with_filter(self, predicate: Predicate) -> Self:
+        """Asked about every informer event, before the predicates of the watch (RT-BL-04)."""
         self._filters.append(predicate)
         return self
 
-    def options(self, **changes: Any) -> "Builder":
-        """Change ControllerOptions by name."""
-        self._options = replace(self._options, **changes)
+    def with_options(self, options: ControllerOptions) -> Self:
+        """Concurrency, deadlines, warm-up."""
+        self._options = options
         return self
 
-    def identified(self, *, user_agent: str, component: str) -> "Builder":
-        """User-Agent of its requests and source component of its events."""
-        self._user_agent, self._component = user_agent, component
+    def acts_as(self, user_agent: str) -> Self:
+        """Product name of the client's User-Agent: the field manager of plain writes (RT-ID-04, RT-ID-05)."""
+        self._user_agent = user_agent
         return self
 
-    def requires(self, *crds: str) -> "Builder":
-        """CRD names that must be established before the process starts."""
-        self._crds += crds
+    def reports_as(self, component: str) -> Self:
+        """Source component of the controller's events (RT-ID-07); the controller name by default."""
+        self._component = component
         return self
 
-    def reconciles(self, reconciler: Reconciler) -> ControllerSpec:
-        """Complete the declaration. Raises ValueError when nothing would ever trigger it."""
-        watches = [*([self._for] if self._for else []), *self._watches]
-        if not watches and not self._sources:
-            raise ValueError(
-                f"controller {self.name}: there are no watches configured, controller will never get triggered"
+    def reconciles_with(self, reconciler: Reconciler) -> Self:
+        """The function that is called with a Context for each key."""
+        self._reconciler = reconciler
+        return self
+
+    def _need(self, gvk: GVK) -> None:
+        self._informers.setdefault(gvk, KindOptions())
+
+    # -- what comes out ---------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Raises BuilderError when there is neither a name nor a kind."""
+        if not self._name and self._for is None:
+            raise BuilderError("one of For() or Named() must be called")
+        return self._name or (self._for.kind.lower() if self._for else "")
+
+    @property
+    def informers(self) -> Mapping[GVK, KindOptions]:
+        """The kinds it needs cached, and how."""
+        return self._informers
+
+    def rules(self, mapper: RestMapper) -> tuple[PolicyRule, ...]:
+        """All that the controller may do; watched and read kinds can be got, listed and watched.
+
+        `mapper` needs no connection. Raises BuilderError for a kind it does not know.
+        """
+        known = _known(mapper)
+        watched = [PolicyRule(r.gvk.group, r.plural, READ_VERBS) for r in map(known, self._informers)]
+        written = []
+        for gvk, verbs, subresource in self._writes:
+            plural = known(gvk).plural
+            written.append(PolicyRule(gvk.group, f"{plural}/{subresource}" if subresource else plural, verbs))
+        return merge_rules([*watched, *written, *self._rules])
+
+    def check(self) -> None:
+        """Raises BuilderError when the sentence is not complete."""
+        _ = self.name
+        if self._reconciler is None:
+            raise BuilderError("must provide a non-nil Reconciler")
+        if not any(w.handler for w in self._watches) and not self._sources:
+            raise BuilderError(
+                "there are no watches configured, controller will never get triggered. "
+                "Use For(), Owns(), Watches() or WatchesRawSource() to set them up"
             )
-        filters = tuple(self._filters)
-        return ControllerSpec(
-            identity=Identity(
-                self.name, self._for.gvk if self._for else None, self._user_agent, self._component or self.name
-            ),
-            options=self._options,
-            watches=tuple(replace(w, predicates=filters + w.predicates) for w in watches),
-            sources=tuple(self._sources),
-            cached=tuple(self._cached),
-            written=tuple(self._written),
-            reconciler=reconciler,
-            required_crds=self._crds,
+
+    def complete(self, manager: "Manager", reconciler: Reconciler | None = None) -> Controller:
+        """Make the controller and add it to `manager`.
+
+        Raises BuilderError for an incomplete declaration, ValueError when the name is taken or informers contradict.
+        """
+        if reconciler is not None:
+            self._reconciler = reconciler
+        self.check()
+        known = _known(manager.mapper)
+        sources: list[Source] = []
+        for watch in self._watches:
+            handler = watch.handler(known) if watch.handler is not None else None
+            sources.append(InformerSource(manager.cache, watch.gvk, handler, (*self._filters, *watch.predicates)))
+        sources += [make() for make in self._sources]
+        for gvk, options in self._informers.items():
+            manager.cache.declare(gvk, options)
+        assert self._reconciler is not None  # noqa: S101 - check() made sure
+        controller = manager.new_controller(
+            self.name,
+            self._reconciler,
+            replace(self._options, max_concurrent=self._options.max_concurrent or manager.concurrency(self._for)),
+            kind=self._for,
+            event_component=self._component,
+            user_agent=self._user_agent,
         )
+        for source in sources:
+            controller.watch(source)
+        manager.add_controller(controller)
+        return controller
 
 
-OptionsFor = Callable[[ControllerSpec], ControllerOptions]
+def _known(mapper: RestMapper) -> Callable[[GVK], Resource]:
+    def find(gvk: GVK) -> Resource:
+        resource = mapper.known(gvk)
+        if resource is None:
+            raise BuilderError(f"{gvk} is in no table of resources: give its Resource to the RestMapper")
+        return resource
+
+    return find

@@ -191,14 +191,20 @@ class LiveClient:
         force: bool = True,
         subresource: str = "",
         dry_run: bool = False,
+        strict: bool = False,
     ) -> RawObject:
-        """Server-side apply: creates the object if absent. Raises Conflict naming the other managers unless forced."""
+        """Server-side apply: creates the object if absent. Raises Conflict naming the other managers unless forced.
+
+        `strict` makes the server refuse unknown and duplicate fields instead of dropping them.
+        """
         if not field_manager:
             raise ValueError("server-side apply needs a field manager")
         gvk, key = GVK.of(obj), NN.of(obj)
         params = _params(field_manager, dry_run=dry_run)
         if force:
             params["force"] = "true"
+        if strict:
+            params["fieldValidation"] = "Strict"
         path = await self._path(gvk, key, subresource)
         answer = await self._call(
             "PATCH", path, gvk, key, params=params, body=obj, content_type="application/apply-patch+yaml"

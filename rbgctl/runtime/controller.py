@@ -1,8 +1,16 @@
-"""A controller: sources, a work queue, and workers that call a reconciler (RT-CT-01..26)."""
+"""Keys in, reconciles out: the loop that every controller shares (RT-CT-01 to RT-CT-26).
+
+    sources --events--> queue --key--> worker: wait for the key's write fence, reconcile, decide what comes next
+
+No worker takes a key before all sources are synced. A key is in one reconcile at a time. Stopping lets the running
+reconciles finish and drops what is queued; the second cancellation of `run` ends them at once.
+"""
 
 import asyncio
+import random
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,28 +20,30 @@ import structlog
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.client import CachedClient, LiveClient
-from rbgctl.runtime.clock import Clock
-from rbgctl.runtime.errors import AlreadyExists, Conflict, LeadershipUncertain, TerminalError
-from rbgctl.runtime.events import EventSink, Recorder
-from rbgctl.runtime.metrics import ControllerMetrics, QueueSeries, Registry
-from rbgctl.runtime.ratelimit import RateLimiter
+from rbgctl.runtime.clock import Clock, SystemClock
+from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, TerminalError
+from rbgctl.runtime.events import Recorder
+from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics, Registry
+from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.source import Source
-from rbgctl.runtime.tracing import tracing
+from rbgctl.runtime.tracing import Span, Tracing
 from rbgctl.runtime.workqueue import QueueShutDown, WorkQueue
 
 _log = structlog.get_logger("rbgctl.runtime.controller")
 
+RECONCILE_TIMEOUT = 120.0
+CACHE_SYNC_TIMEOUT = 120.0
 
-class SourceTimeout(Exception):
-    """A source did not sync in time; the text names it and the last error."""
+BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError, RecursionError, TypeError)
+"""Exceptions that mean a defect of the program rather than a state of the world: counted as panics (RT-CT-22)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a reconcile that did not fail asks for.
+    """What should happen to the key next; nothing by default.
 
-    requeue_after: seconds until the key is due again, 0 for never. requeue: again with back-off.
-    priority: of that next run; None keeps this one's.
+    requeue_after: seconds until it must be looked at again, forgets its failures. requeue: again with back-off, which
+    keeps growing. priority: of that next time; the current one when None. An error beats them all.
     """
 
     requeue_after: float = 0.0
@@ -41,279 +51,374 @@ class Result:
     priority: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What a manager gives its controllers."""
-
-    cache: Cache
-    client_for: Callable[[str], LiveClient]
-    events: EventSink
-    registry: Registry
-    clock: Clock
-
-
 @dataclass(slots=True)
 class Context:
-    """What a reconciler works with, for one pass over one key."""
+    """All a reconcile may use. Made for one run of one key; do not keep it."""
 
     key: NN
+    controller: str
     reconcile_id: str
+    cache: Cache
     client: CachedClient
     live: LiveClient
-    cache: Cache
+    recorder: Recorder
     log: Any
-    _clock: Clock
-    _controller: "Controller"
+    clock: Clock
+    rng: random.Random
+    span: Span
+    priority: int
+    _recorders: Callable[[str], Recorder]
+    _tracing: Tracing
+    _metrics: ControllerMetrics
 
     def now(self) -> datetime:
         """Aware, UTC."""
-        return self._clock.now()
+        return self.clock.now()
 
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
+    def recorder_for(self, component: str) -> Recorder:
+        """The recorder of another event component; the controller's own for ""."""
+        return self._recorders(component) if component else self.recorder
 
-    def recorder_for(self, component: str = "") -> Recorder:
-        """The controller's recorder, or that of another event component of the same controller."""
-        return self._controller.recorder_for(component)
+    def avoided_writes(self, count: int = 1) -> None:
+        """Count writes that were not sent because nothing would have changed."""
+        self._metrics.avoided_writes.inc(count)
 
-    def avoided_writes(self, count: int) -> None:
-        """Count writes that were skipped because nothing would change."""
-        self._controller.metrics.avoided_writes.inc(count)
+    def step(self, name: str) -> AbstractContextManager[Span]:
+        """A trace span around a phase: `with ctx.step("observe"): ...`."""
+        return self._tracing.span(f"step {name}")
 
 
 Reconciler = Callable[[Context], Awaitable[Result | None]]
+"""Brings one object closer to what it asks for. Called again after any error, so it must be idempotent at every
+await. Raise TerminalError when only a change of the object can help."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerOptions:
-    """max_concurrent: workers. cache_sync_timeout: seconds for all sources to list. reconcile_timeout: deadline of
-    one pass in seconds, None for none; it is cancelled then and retried. warmup: start sources before leadership.
-    fence: wait before each pass until the cache shows the key's own last writes.
+    """How a controller runs.
+
+    max_concurrent: reconciles at once; None takes the manager's setting for the kind (RT-BL-07).
+    cache_sync_timeout: seconds until sources that do not sync fail the controller.
+    recover: treat defects (see BUGS) as errors of the key; False lets them stop the manager.
+    reconcile_timeout: seconds after which a reconcile is cancelled and retried; None waits for ever.
+    needs_leader: run only while elected. warmup: fill the queue before that already (RT-CT-16).
+    limiter: delays of retries, 5 ms doubling to 1000 s by default.
     """
 
-    max_concurrent: int = 1
-    cache_sync_timeout: float = 120.0
-    reconcile_timeout: float | None = 120.0
+    max_concurrent: int | None = None
+    cache_sync_timeout: float = CACHE_SYNC_TIMEOUT
+    recover: bool = True
+    reconcile_timeout: float | None = RECONCILE_TIMEOUT
     needs_leader: bool = True
     warmup: bool = True
-    fence: bool = True
-    limiter: Callable[[], RateLimiter[NN]] | None = None
+    limiter: RateLimiter[NN] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Names of a controller on the wire: metrics and logs, the kind it is for, User-Agent, event component."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSupport:
+    """What a manager lends to its controllers. `live` already names the controller's User-Agent."""
 
-    name: str
-    for_kind: GVK | None
-    user_agent: str
-    component: str
+    cache: Cache
+    live: LiveClient
+    recorders: Callable[[str], Recorder]
+    registry: Registry
+    tracing: Tracing = field(default_factory=Tracing)
+    clock: Clock = field(default_factory=SystemClock)
+    rng: random.Random = field(default_factory=random.Random)
 
 
 class Controller:
-    """Made by `Builder.complete`. `run()` works until cancelled, then lets running passes finish."""
+    """One reconciler, its queue and its sources. Built by `Builder.complete`; a runnable of the manager."""
 
     def __init__(
         self,
-        identity: Identity,
+        name: str,
         reconciler: Reconciler,
-        services: Services,
-        options: ControllerOptions,
-        limiter: RateLimiter[NN],
+        support: ControllerSupport,
+        options: ControllerOptions | None = None,
+        *,
+        kind: GVK | None = None,
+        event_component: str = "",
     ) -> None:
-        self.identity = identity
-        self.options = options
-        self.metrics = ControllerMetrics(services.registry, identity.name, options.max_concurrent)
-        self.series = QueueSeries(services.registry, identity.name)
-        self.queue: WorkQueue[NN] = WorkQueue(services.clock, limiter, self.series)
-        self._reconciler = reconciler
-        self._services = services
-        self._live = services.client_for(identity.user_agent)
-        self._recorders: dict[str, Recorder] = {}
+        self.name = name
+        self.kind = kind
+        self.options = options or ControllerOptions()
+        self.max_concurrent = self.options.max_concurrent or 1
+        self._reconcile = reconciler
+        self._support = support
+        self._recorder = support.recorders(event_component or name)
+        self._metrics = ControllerMetrics(support.registry, name, self.max_concurrent)
+        queue_metrics = PrometheusQueueMetrics(support.registry, name)
+        limiter: RateLimiter[NN] = self.options.limiter or controller_limiter(support.rng)
+        self.queue: WorkQueue[NN] = WorkQueue(support.clock, limiter, queue_metrics)
+        queue_metrics.measure(self.queue.unfinished_seconds, self.queue.longest_running_seconds)
         self._sources: list[Source] = []
+        self._starting: asyncio.Task[None] | None = None
         self._started = False
-        self._warm: asyncio.Task[None] | None = None
-        self._log = _log.bind(
-            controller=identity.name,
-            controllerGroup=identity.for_kind.group if identity.for_kind else "",
-            controllerKind=identity.for_kind.kind if identity.for_kind else "",
-        )
 
-    def recorder_for(self, component: str = "") -> Recorder:
-        name = component or self.identity.component
-        recorder = self._recorders.get(name)
-        if recorder is None:
-            recorder = self._recorders[name] = self._services.events.recorder(name)
-        return recorder
+    def __str__(self) -> str:
+        return f"controller {self.name}"
 
-    async def watch(self, source: Source) -> None:
-        """Add a source; once the controller is warm it is started at once and its sync is not awaited."""
-        if self._warm is None:
-            self._sources.append(source)
-        else:
-            await source.start(self.queue)
+    @property
+    def needs_leader(self) -> bool:
+        """Whether it may only run while elected."""
+        return self.options.needs_leader
+
+    # -- sources ----------------------------------------------------------------------------------------------
+
+    def watch(self, source: Source) -> None:
+        """Feed the queue from `source` once the controller starts. Raises RuntimeError after that."""
+        if self._starting is not None:
+            raise RuntimeError(f"{self} runs already: use start_source")
+        self._sources.append(source)
+
+    async def start_source(self, source: Source) -> None:
+        """Feed the queue of a running controller from one more source, without waiting for its sync (RT-CT-15)."""
+        self._sources.append(source)
+        await source.start(self.queue)
 
     async def warmup(self) -> None:
-        """Start the sources, once, and wait until they have fed the queue what there was. Raises SourceTimeout."""
-        if self._warm is None:
-            self._warm = asyncio.create_task(self._start_sources(), name=f"warm-up {self.identity.name}")
-        await asyncio.shield(self._warm)
+        """Start the sources and wait for their sync, once, however often and by whomever it is called (RT-CT-16).
+
+        Raises what a source raises, or TimeoutError naming the source that did not sync in time.
+        """
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_sources(), name=f"{self} sources")
+        await asyncio.shield(self._starting)
 
     async def _start_sources(self) -> None:
-        for source in self._sources:
-            await source.start(self.queue)
+        failures = await asyncio.gather(*(self._start_one(s) for s in self._sources), return_exceptions=True)
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+    async def _start_one(self, source: Source) -> None:
         seconds = self.options.cache_sync_timeout
-        for source in self._sources:
-            try:
-                async with asyncio.timeout(seconds):
-                    await source.wait_for_sync()
-            except TimeoutError:
-                reason = getattr(source, "last_error", None) or "no answer yet"
-                raise SourceTimeout(
-                    f"failed to wait for {self.identity.name} caches to sync {source}: timed out waiting for cache to "
-                    f"be synced after {seconds:g} s ({reason})"
-                ) from None
+        try:
+            async with asyncio.timeout(seconds):
+                await source.start(self.queue)
+        except TimeoutError:
+            raise TimeoutError(
+                f"timed out waiting for source {source} to Start. Please ensure that its Start() method is non-blocking"
+            ) from None
+        try:
+            async with asyncio.timeout(seconds):
+                await source.wait_for_sync()
+        except TimeoutError:
+            reason = getattr(source, "last_error", None)
+            raise TimeoutError(
+                f"failed to wait for {self.name} caches to sync {source}: timed out waiting for cache to be synced"
+                + (f": {reason}" if reason else "")
+            ) from None
+
+    # -- running ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Reconcile until cancelled. Running passes are finished; a second cancellation ends them (RT-CT-14)."""
+        """Reconcile until cancelled: the first cancellation finishes what runs, the second ends it.
+
+        Raises RuntimeError when called twice, what `warmup` raises, and defects when `recover` is off.
+        """
         if self._started:
-            raise RuntimeError(f"controller {self.identity.name} was started more than once")
+            raise RuntimeError(
+                f"{self} was started more than once. This is likely to be caused by being added to a manager multiple "
+                "times"
+            )
         self._started = True
-        await self.warmup()
-        self._log.info("starting workers", workers=self.options.max_concurrent)
-        workers = [
-            asyncio.create_task(self._work(), name=f"worker {self.identity.name}/{n}")
-            for n in range(self.options.max_concurrent)
-        ]
+        log = _log.bind(controller=self.name)
         try:
-            await asyncio.wait(workers)
-        except asyncio.CancelledError:
-            self.queue.shut_down()
-            try:
-                await asyncio.wait(workers)
-            except asyncio.CancelledError:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-            raise
+            await self.warmup()
+            log.info("starting workers", count=self.max_concurrent)
+            await self._work()
         finally:
-            self.queue.shut_down()
-            for source in self._sources:
-                source.stop()
-        for worker in workers:
-            worker.result()
+            await self.close()
+            log.info("controller stopped")
+
+    async def close(self) -> None:
+        """Stop sources and queue, also of a controller that was warmed up but never ran."""
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        for source in self._sources:
+            source.stop()
+        self.queue.shut_down()
 
     async def _work(self) -> None:
+        workers = [asyncio.create_task(self._worker(), name=f"{self} worker {i}") for i in range(self.max_concurrent)]
+        try:
+            done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            for worker in done:
+                worker.result()
+        finally:
+            self.queue.shut_down()
+            await self._end(workers)
+
+    async def _end(self, workers: list[asyncio.Task[None]]) -> None:
+        running = [w for w in workers if not w.done()]
+        if not running:
+            return
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError:
+            for worker in running:
+                worker.cancel()
+            await asyncio.wait(running)
+            raise
+
+    async def _worker(self) -> None:
         while True:
             try:
                 key, priority = await self.queue.get()
             except QueueShutDown:
                 return
-            self.metrics.active.inc()
+            self._metrics.active_workers.inc()
             try:
                 await self._process(key, priority)
             finally:
                 self.queue.done(key)
-                self.metrics.active.dec()
+                self._metrics.active_workers.dec()
+
+    # -- one key ----------------------------------------------------------------------------------------------
 
     async def _process(self, key: NN, priority: int) -> None:
-        reconcile_id = str(uuid.uuid4())
-        began = self._services.clock.monotonic()
-        kind = self.identity.for_kind.kind if self.identity.for_kind else "object"
-        log = self._log.bind(namespace=key.namespace, name=key.name, reconcileID=reconcile_id)
-        attributes: dict[str, str | int | float | bool] = {}
-        if tracing.enabled:
-            attributes = {
-                "k8s.controller.name": self.identity.name,
-                "k8s.object.kind": kind,
-                "k8s.object.namespace": key.namespace,
-                "k8s.object.name": key.name,
-                "reconcile.id": reconcile_id,
-                "workqueue.priority": priority,
-                "workqueue.retries": self.queue.num_requeues(key),
-            }
-        with tracing.span(f"reconcile {self.identity.name}", attributes) as span:
-            error: Exception | None = None
-            result: Result | None = None
+        reconcile_id = str(uuid.UUID(int=self._support.rng.getrandbits(128), version=4))
+        log = self._logger(key, reconcile_id)
+        clock = self._support.clock
+        with self._support.tracing.span(
+            f"reconcile {self.name}",
+            kind="consumer",
+            attributes=lambda: self._attributes(key, reconcile_id, priority),
+        ) as span:
+            began = clock.monotonic()
             try:
-                result = await self._reconcile(key, reconcile_id, log)
-            except Exception as caught:  # noqa: BLE001 - whatever a reconciler raises is its result (RT-CT-22)
-                error = caught
-            outcome = self._settle(key, priority, result or Result(), error, log)
-            if error is not None:
-                span.failed(error)
-            span.set("reconcile.result", outcome)
-        self.metrics.results[outcome].inc()
-        self.metrics.seconds.observe(self._services.clock.monotonic() - began)
+                result, error = await self._call(self._context(key, reconcile_id, priority, log, span))
+            finally:
+                self._metrics.seconds.observe(clock.monotonic() - began)
+            outcome = self._decide(key, priority, result, error, log)
+            self._metrics.ended(outcome)
+            span.set(
+                lambda: {"reconcile.result": outcome, "reconcile.requeue_after_ms": int(result.requeue_after * 1000)}
+            )
+            if error is not None and not _is_routine(error):
+                span.fail(str(error))
 
-    async def _reconcile(self, key: NN, reconcile_id: str, log: Any) -> Result | None:
-        services = self._services
-        owner = (self.identity.name, key)
-        context = Context(
-            key=key,
-            reconcile_id=reconcile_id,
-            client=CachedClient(services.cache, self._live, owner),
-            live=self._live,
-            cache=services.cache,
-            log=log,
-            _clock=services.clock,
-            _controller=self,
-        )
+    async def _call(self, ctx: Context) -> tuple[Result, Exception | None]:
+        seconds = self.options.reconcile_timeout
+        deadline = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(self.options.reconcile_timeout):
-                if self.options.fence:
-                    await services.cache.caught_up(owner)
-                return await self._reconciler(context)
-        except TimeoutError:
-            self.metrics.timeouts.inc()
-            raise
+            async with deadline:
+                await self._support.cache.caught_up((self.name, ctx.key))
+                return await self._reconcile(ctx) or Result(), None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return Result(), RuntimeError("the reconciler was cancelled from within")
+        except TimeoutError as error:
+            if not deadline.expired():
+                return Result(), error
+            self._metrics.timeouts.inc()
+            return Result(), TimeoutError(f"reconcile took longer than {seconds:g} s and was cancelled")
+        except BUGS as error:
+            self._metrics.panics.inc()
+            if not self.options.recover:
+                raise
+            ctx.log.exception("defect in reconciler")
+            panic = RuntimeError(f"panic: {error!r} [recovered]")
+            panic.__cause__ = error
+            return Result(), panic
+        except Exception as error:  # noqa: BLE001 - any error of a reconcile is a result
+            return Result(), error
 
-    def _settle(self, key: NN, priority: int, result: Result, error: Exception | None, log: Any) -> str:
-        """Put the key back as the result table says (RT-CT-21); returns the metric's label."""
+    def _decide(self, key: NN, priority: int, result: Result, error: Exception | None, log: Any) -> str:
+        """What becomes of the key, first match wins (RT-CT-21). Returns the `result` label."""
+        queue = self.queue
         again = priority if result.priority is None else result.priority
         if error is not None:
-            self.metrics.errors.inc()
+            self._metrics.errors.inc()
             if isinstance(error, TerminalError):
-                self.metrics.terminal_errors.inc()
-                log.error("reconcile failed, not retried until the object changes", error=str(error))
+                self._metrics.terminal_errors.inc()
+                log.error("reconcile failed and will not be retried", error=_text(error))
                 return "error"
-            self.queue.add(key, rate_limited=True, priority=priority)
-            self._report(error, log)
+            self._log_error(error, log)
+            queue.add(key, rate_limited=True, priority=priority)
             return "error"
         if result.requeue_after > 0:
-            self.queue.forget(key)
-            self.queue.add(key, after=result.requeue_after, priority=again)
+            queue.forget(key)
+            queue.add(key, after=result.requeue_after, priority=again)
             return "requeue_after"
         if result.requeue:
-            self.queue.add(key, rate_limited=True, priority=again)
+            queue.add(key, rate_limited=True, priority=again)
             return "requeue"
-        self.queue.forget(key)
+        queue.forget(key)
         return "success"
 
-    def _report(self, error: Exception, log: Any) -> None:
-        errors = getattr(error, "errors", (error,))
-        if all(isinstance(e, Conflict | AlreadyExists) for e in errors):
-            self.metrics.conflicts.inc()
-            log.info("conflicting write, retrying", error=str(error))
-        elif isinstance(error, LeadershipUncertain):
-            log.warning("not writing while leadership is uncertain", error=str(error))
-        else:
-            expected = type(error).__module__.startswith("rbgctl.")
-            if not expected:
-                self.metrics.panics.inc()
-            log.error("reconcile failed", error=str(error), exc_info=None if expected else error)
+    def _log_error(self, error: Exception, log: Any) -> None:
+        if not _is_routine(error):
+            log.error("reconcile failed", error=_text(error), error_type=type(error).__name__)
+            return
+        if isinstance(error, Conflict):
+            self._metrics.conflict(str(error.details.get("kind") or ""))
+        log.info("reconcile will be retried", reason=_text(error))
+
+    def _context(self, key: NN, reconcile_id: str, priority: int, log: Any, span: Span) -> Context:
+        support = self._support
+        return Context(
+            key=key,
+            controller=self.name,
+            reconcile_id=reconcile_id,
+            cache=support.cache,
+            client=CachedClient(support.cache, support.live, (self.name, key)),
+            live=support.live,
+            recorder=self._recorder,
+            log=log,
+            clock=support.clock,
+            rng=support.rng,
+            span=span,
+            priority=priority,
+            _recorders=support.recorders,
+            _tracing=support.tracing,
+            _metrics=self._metrics,
+        )
+
+    def _logger(self, key: NN, reconcile_id: str) -> Any:
+        log = _log.bind(
+            controller=self.name, namespace=key.namespace, name=key.name, reconcileID=reconcile_id
+        )
+        if self.kind is None:
+            return log
+        described = {"name": key.name, "namespace": key.namespace}
+        return log.bind(
+            controllerGroup=self.kind.group, controllerKind=self.kind.kind, **{self.kind.kind: described}
+        )
+
+    def _attributes(self, key: NN, reconcile_id: str, priority: int) -> dict[str, str | int | float | bool]:
+        found: dict[str, str | int | float | bool] = {
+            "k8s.controller.name": self.name,
+            "k8s.object.namespace": key.namespace,
+            "k8s.object.name": key.name,
+            "reconcile.id": reconcile_id,
+            "workqueue.priority": priority,
+            "workqueue.retries": self.queue.num_requeues(key),
+        }
+        if self.kind is not None:
+            found["k8s.object.group"] = self.kind.group
+            found["k8s.object.kind"] = self.kind.kind
+            entry = self._support.cache.entry(self.kind, key)
+            if entry is not None:
+                found["k8s.object.uid"] = entry.header.uid
+                found["k8s.object.generation"] = entry.header.generation
+        return found
 
 
-@dataclass(slots=True)
-class Checkpoint:
-    """Gives way to the loop when `budget` seconds have passed since the last time (RT-CT-25)."""
 
-    clock: Clock
-    budget: float = 0.005
-    _since: float = field(default=0.0)
 
-    async def __call__(self) -> None:
-        now = self.clock.monotonic()
-        if now - self._since >= self.budget:
-            await asyncio.sleep(0)
-            self._since = self.clock.monotonic()
+def _is_routine(error: BaseException) -> bool:
+    """Somebody else was faster, or leadership is in doubt: part of normal operation, retried (RT-CT-23)."""
+    several = getattr(error, "errors", None)
+    if isinstance(several, tuple) and several:
+        return all(isinstance(e, BaseException) and _is_routine(e) for e in several)
+    return isinstance(error, Conflict | AlreadyExists | LeadershipUncertain)
+
+
+def _text(error: BaseException) -> str:
+    return error.message if isinstance(error, ApiError) and error.message else str(error) or type(error).__name__

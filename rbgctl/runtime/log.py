@@ -38,7 +38,7 @@ def configure_logging(
     shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"))
     shared.append(structlog.processors.StackInfoRenderer())
     if format_ == "json":
-        processors = [
+        processors: list[Processor] = [
             *shared,
             structlog.processors.format_exc_info,
             structlog.processors.EventRenamer("msg"),

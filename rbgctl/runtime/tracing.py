@@ -1,4 +1,4 @@
-"""OpenTelemetry spans, switched on by the standard OTEL_* environment and free of cost otherwise (RT-TR-01 to RT-TR-10).
+"""OpenTelemetry spans, switched on by the standard OTEL_* environment, else free of cost (RT-TR-01 to RT-TR-10).
 
 `Tracing.from_env()` decides once. While off, `span()` returns one shared object that does nothing, attributes are
 not built and the SDK is not imported.
