@@ -6,7 +6,6 @@ from typing import Any
 from rbgctl.api import identity, labels
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.plan import Delete
-from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.planning.revisions import Candidate, Content, Resolution, RevisionError, drop_empty, owned_by, resolve
 from rbgctl.planning.revisions import truncate as truncate_history
 from rbgctl.planning.typed_encoding import comparable, encode
@@ -38,11 +37,11 @@ def set_history(role_instance_set: RawObject, found: Iterable[RawObject], *, sta
     Whatever the set controls counts, in spite of its labels (they differ after a switch of the pattern); of the
     ownerless ones those that carry the labels and hold a set's template. Nothing that others control.
     """
-    wanted = LabelSelector.labels(set_labels(role_instance_set, stateless=stateless))
+    wanted = set_labels(role_instance_set, stateless=stateless).items()
 
     def orphan(revision: RawObject) -> bool:
         template = ((revision.get("data") or {}).get("spec") or {}).get("roleInstanceTemplate")
-        return template is not None and wanted.matches(revision["metadata"].get("labels") or {})
+        return template is not None and wanted <= (revision["metadata"].get("labels") or {}).items()
 
     return owned_by(found, role_instance_set["metadata"]["uid"], orphan=orphan)
 

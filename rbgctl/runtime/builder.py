@@ -26,7 +26,7 @@ from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.handler import EventHandler, enqueue_object, enqueue_owner
 from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.predicate import Predicate
-from rbgctl.runtime.rbac import READ_VERBS, PolicyRule, merge_rules
+from rbgctl.runtime.rbac import READ, PolicyRule, merged
 from rbgctl.runtime.source import InformerSource, Source
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ class _Watch:
     predicates: tuple[Predicate, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    gvk: GVK
+    verbs: tuple[str, ...]
+    subresource: str
+    names: tuple[str, ...]
+
+
 class Builder:
     """See the module. Every method returns the builder itself."""
 
@@ -55,8 +63,8 @@ class Builder:
         self._for: GVK | None = None
         self._watches: list[_Watch] = []
         self._sources: list[Callable[[], Source]] = []
-        self._informers: dict[GVK, KindOptions] = {}
-        self._writes: list[tuple[GVK, tuple[str, ...], str]] = []
+        self._informers: dict[GVK, KindOptions | None] = {}
+        self._writes: list[_Write] = []
         self._rules: list[PolicyRule] = []
         self._filters: list[Predicate] = []
         self._options = ControllerOptions()
@@ -72,7 +80,9 @@ class Builder:
     def for_(self, gvk: GVK, *predicates: Predicate) -> Self:
         """The kind whose objects are reconciled; once only."""
         if self._for is not None:
-            raise BuilderError("For(...) should only be called once, could not assign multiple objects for reconciliation")
+            raise BuilderError(
+                "For(...) should only be called once, could not assign multiple objects for reconciliation"
+            )
         self._for = gvk
         self._watches.append(_Watch(gvk, lambda _: enqueue_object(), predicates))
         self._need(gvk)
@@ -116,9 +126,9 @@ class Builder:
         self._informers[gvk] = known.merged(options) if known is not None else options
         return self
 
-    def writes(self, gvk: GVK, *verbs: Verb, subresource: str = "") -> Self:
-        """What the controller does to a kind besides reading it through the cache."""
-        self._writes.append((gvk, verbs, subresource))
+    def writes(self, gvk: GVK, *verbs: Verb, subresource: str = "", names: tuple[str, ...] = ()) -> Self:
+        """What the controller does to a kind besides reading it through the cache; `names`: to these objects only."""
+        self._writes.append(_Write(gvk, verbs, subresource, names))
         return self
 
     def permits(self, *rules: PolicyRule) -> Self:
@@ -152,7 +162,7 @@ class Builder:
         return self
 
     def _need(self, gvk: GVK) -> None:
-        self._informers.setdefault(gvk, KindOptions())
+        self._informers.setdefault(gvk, None)
 
     # -- what comes out ---------------------------------------------------------------------------------------
 
@@ -164,8 +174,8 @@ class Builder:
         return self._name or (self._for.kind.lower() if self._for else "")
 
     @property
-    def informers(self) -> Mapping[GVK, KindOptions]:
-        """The kinds it needs cached, and how."""
+    def informers(self) -> Mapping[GVK, KindOptions | None]:
+        """The kinds it needs cached, and how; None leaves that to others."""
         return self._informers
 
     def rules(self, mapper: RestMapper) -> tuple[PolicyRule, ...]:
@@ -174,12 +184,12 @@ class Builder:
         `mapper` needs no connection. Raises BuilderError for a kind it does not know.
         """
         known = _known(mapper)
-        watched = [PolicyRule(r.gvk.group, r.plural, READ_VERBS) for r in map(known, self._informers)]
-        written = []
-        for gvk, verbs, subresource in self._writes:
-            plural = known(gvk).plural
-            written.append(PolicyRule(gvk.group, f"{plural}/{subresource}" if subresource else plural, verbs))
-        return merge_rules([*watched, *written, *self._rules])
+        rules = [PolicyRule(r.gvk.group, r.plural, READ) for r in map(known, self._informers)]
+        for write in self._writes:
+            plural = known(write.gvk).plural
+            resource = f"{plural}/{write.subresource}" if write.subresource else plural
+            rules.append(PolicyRule(write.gvk.group, resource, write.verbs, write.names))
+        return tuple(merged([*rules, *self._rules]))
 
     def check(self) -> None:
         """Raises BuilderError when the sentence is not complete."""
@@ -207,7 +217,7 @@ class Builder:
             sources.append(InformerSource(manager.cache, watch.gvk, handler, (*self._filters, *watch.predicates)))
         sources += [make() for make in self._sources]
         for gvk, options in self._informers.items():
-            manager.cache.declare(gvk, options)
+            manager.need(gvk, options)
         assert self._reconciler is not None  # noqa: S101 - check() made sure
         controller = manager.new_controller(
             self.name,

@@ -164,6 +164,11 @@ class Controller:
         """Whether it may only run while elected."""
         return self.options.needs_leader
 
+    @property
+    def running(self) -> bool:
+        """Whether `run` was called."""
+        return self._started
+
     # -- sources ----------------------------------------------------------------------------------------------
 
     def watch(self, source: Source) -> None:
@@ -381,15 +386,11 @@ class Controller:
         )
 
     def _logger(self, key: NN, reconcile_id: str) -> Any:
-        log = _log.bind(
-            controller=self.name, namespace=key.namespace, name=key.name, reconcileID=reconcile_id
-        )
+        log = _log.bind(controller=self.name, namespace=key.namespace, name=key.name, reconcileID=reconcile_id)
         if self.kind is None:
             return log
         described = {"name": key.name, "namespace": key.namespace}
-        return log.bind(
-            controllerGroup=self.kind.group, controllerKind=self.kind.kind, **{self.kind.kind: described}
-        )
+        return log.bind(controllerGroup=self.kind.group, controllerKind=self.kind.kind, **{self.kind.kind: described})
 
     def _attributes(self, key: NN, reconcile_id: str, priority: int) -> dict[str, str | int | float | bool]:
         found: dict[str, str | int | float | bool] = {
@@ -408,8 +409,6 @@ class Controller:
                 found["k8s.object.uid"] = entry.header.uid
                 found["k8s.object.generation"] = entry.header.generation
         return found
-
-
 
 
 def _is_routine(error: BaseException) -> bool:

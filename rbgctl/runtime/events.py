@@ -1,7 +1,9 @@
-"""Recording core/v1 Events without ever blocking a reconcile (RT-EV-01..09).
+"""Recording core/v1 Events without ever holding up a reconcile (RT-EV-01 to RT-EV-09).
 
-A `Recorder` hands events to the `EventSink`, whose single consumer aggregates and de-duplicates them
-(`Correlator`, pure) and writes. A full queue drops events and counts them.
+    Recorder.event -> pending (1 s, equal ones merge) -> Correlator -> at most 5 writes in flight
+
+The Correlator decides what is written: it folds many different messages of one kind into one event, counts equal
+events in one object, and stops floods. `Broadcaster` owns the queue and the delivery.
 """
 
 import asyncio
@@ -10,285 +12,300 @@ import random
 import re
 import uuid
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
-from rbgctl.runtime.client import LiveClient, Patch
-from rbgctl.runtime.clock import Clock, SystemClock, rfc3339
-from rbgctl.runtime.errors import ApiError, NotFound, TransportError
-from rbgctl.runtime.metrics import Registry
-
-EVENT = GVK("", "v1", "Event")
-QUEUE_SIZE = 1000
-MEMORY = 4096
-REFILL_SECONDS = 300.0
-BURST_PER_REASON, BURST_TOTAL = 10, 50
-AGGREGATE_FROM, AGGREGATE_WINDOW = 10, 600.0
-TRIES, RETRY_SECONDS = 12, 10.0
-FLUSH_SECONDS = 2.0
-MESSAGE_LIMIT = 1024
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+from rbgctl.runtime.client import Patch
+from rbgctl.runtime.clock import Clock, rfc3339
+from rbgctl.runtime.correlator import Correlator, Sending
+from rbgctl.runtime.errors import AlreadyExists, ApiError, LeadershipUncertain, NotFound, TransportError
 
 _log = structlog.get_logger("rbgctl.runtime.events")
 
-V = TypeVar("V")
+EVENT = GVK("", "v1", "Event")
+
+QUEUE_SIZE = 1000
+MERGE_WINDOW = 1.0
+LANES = 5
+TRIES = 12
+RETRY_SECONDS = 10.0
+FLUSH_SECONDS = 2.0
+DROP_LOG_SECONDS = 60.0
+
+_DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+EventType = Literal["Normal", "Warning"]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One call of `Recorder.event`."""
+class EventSink(Protocol):
+    """Where events go; `LiveClient` is one."""
 
-    component: str
-    regarding: Mapping[str, Any]
-    type: str
-    reason: str
-    message: str
-    at: float
-    stamp: str
-    name_suffix: str
+    async def create(self, obj: RawObject, *, field_manager: str = "") -> RawObject: ...
 
-    @property
-    def object_key(self) -> tuple[str, ...]:
-        r = self.regarding
-        return (r["kind"], r.get("namespace", ""), r["name"], r.get("uid", ""), r["apiVersion"])
-
-
-@dataclass(slots=True)
-class Sent:
-    """What the server knows of one event."""
-
-    name: str
-    namespace: str
-    count: int
-    first: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to write: a new Event, or a patch of one written before; None of both when it is filtered."""
-
-    create: RawObject | None = None
-    patch: tuple[NN, dict[str, Any], RawObject] | None = None
-
-
-class _Lru(OrderedDict[Hashable, V]):
-    def remember(self, key: Hashable, value: V) -> V:
-        self[key] = value
-        self.move_to_end(key)
-        while len(self) > MEMORY:
-            self.popitem(last=False)
-        return value
+    async def patch(
+        self, gvk: GVK, key: NN, patch: Patch, *, subresource: str = "", field_manager: str = ""
+    ) -> RawObject: ...
 
 
 @dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at: float
-
-    def take(self, now: float, burst: int) -> bool:
-        self.tokens = min(self.tokens + (now - self.at) / REFILL_SECONDS, float(burst))
-        self.at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
-@dataclass(slots=True)
-class _Messages:
-    seen: set[str] = field(default_factory=set)
-    at: float = 0.0
-
-
-class Correlator:
-    """Aggregates similar events, counts equal ones, filters floods. Pure: time comes with each record.
-
-    The filter has a bucket per (component, object, type, reason) of 10 and one per (component, object, type) of 50,
-    each refilled by one in 300 s, so that a chatty reason cannot hide an important one.
-    """
-
-    def __init__(self) -> None:
-        self._messages: _Lru[_Messages] = _Lru()
-        self._sent: _Lru[Sent] = _Lru()
-        self._buckets: _Lru[_Bucket] = _Lru()
-
-    def decide(self, record: Record) -> Decision:
-        """Counts the event, then says what to write for it."""
-        message, aggregated = self._aggregate(record)
-        key = (record.component, *record.object_key, record.type, record.reason, "" if aggregated else message)
-        sent = self._sent.get(key)
-        if sent is None:
-            body = self._event(record, message)
-            meta = body["metadata"]
-            self._sent.remember(key, Sent(meta["name"], meta["namespace"], 1, record.stamp))
-            decision = Decision(create=body)
-        else:
-            self._sent.move_to_end(key)
-            sent.count += 1
-            changes = {"count": sent.count, "lastTimestamp": record.stamp, "message": message}
-            again = self._event(record, message)
-            again["metadata"]["name"] = sent.name
-            again.update(count=sent.count, firstTimestamp=sent.first)
-            decision = Decision(patch=(NN(sent.namespace, sent.name), changes, again))
-        return decision if self._allowed(record) else Decision()
-
-    def _aggregate(self, record: Record) -> tuple[str, bool]:
-        key = (record.component, *record.object_key, record.type, record.reason)
-        known = self._messages.get(key)
-        if known is None or record.at - known.at > AGGREGATE_WINDOW:
-            known = _Messages()
-        self._messages.remember(key, known)
-        known.at = record.at
-        known.seen.add(record.message)
-        if len(known.seen) < AGGREGATE_FROM:
-            return record.message, False
-        known.seen.discard(next(m for m in known.seen if m != record.message))
-        return f"(combined from similar events): {record.message}"[:MESSAGE_LIMIT], True
-
-    def _allowed(self, record: Record) -> bool:
-        total = (record.component, *record.object_key, record.type)
-        allowed = True
-        for key, burst in ((total, BURST_TOTAL), ((*total, record.reason), BURST_PER_REASON)):
-            bucket = self._buckets.get(key) or _Bucket(burst, record.at)
-            self._buckets.remember(key, bucket)
-            allowed = bucket.take(record.at, burst) and allowed
-        return allowed
-
-    def _event(self, record: Record, message: str) -> RawObject:
-        regarding = record.regarding
-        name = f"{regarding['name']}.{record.name_suffix}"
-        if len(name) > 253 or not _NAME.fullmatch(name):
-            name = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{record.object_key}{record.name_suffix}"))
-        return {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": regarding.get("namespace") or "default"},
-            "involvedObject": dict(regarding),
-            "type": record.type,
-            "reason": record.reason,
-            "message": message,
-            "source": {"component": record.component},
-            "reportingComponent": record.component,
-            "reportingInstance": "",
-            "firstTimestamp": record.stamp,
-            "lastTimestamp": record.stamp,
-            "count": 1,
-        }
-
-
-class EventSink:
-    """Queue and consumer. Run `run()` as a task; `flush()` at the end."""
-
-    def __init__(
-        self,
-        client: LiveClient,
-        *,
-        registry: Registry | None = None,
-        clock: Clock | None = None,
-        rng: random.Random | None = None,
-    ) -> None:
-        self._client = client
-        self._registry = registry
-        self._clock = clock or SystemClock()
-        self._rng = rng or random.Random()
-        self._queue: asyncio.Queue[Record] = asyncio.Queue(QUEUE_SIZE)
-        self._correlator = Correlator()
-        self._closed = False
-        self._warned_at = float("-inf")
-
-    def recorder(self, component: str) -> "Recorder":
-        return Recorder(self, component, self._clock)
-
-    def put(self, record: Record) -> None:
-        if self._closed:
-            return
-        try:
-            self._queue.put_nowait(record)
-        except asyncio.QueueFull:
-            self._dropped()
-
-    def _dropped(self) -> None:
-        if self._registry is not None:
-            self._registry.events_dropped.inc()
-        now = self._clock.monotonic()
-        if now - self._warned_at >= 60:
-            self._warned_at = now
-            _log.warning("events are being dropped: the API server does not take them fast enough")
-
-    async def run(self) -> None:
-        """Write events until cancelled."""
-        while True:
-            record = await self._queue.get()
-            try:
-                await self._write(self._correlator.decide(record))
-            finally:
-                self._queue.task_done()
-
-    async def flush(self, timeout: float = FLUSH_SECONDS) -> None:
-        """Wait until everything queued has been written, at most `timeout` s; later events are ignored."""
-        self._closed = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._queue.join()
-
-    async def _write(self, decision: Decision) -> None:
-        for attempt in range(TRIES):
-            try:
-                if decision.create is not None:
-                    await self._client.create(decision.create)
-                elif decision.patch is not None:
-                    key, changes, again = decision.patch
-                    try:
-                        await self._client.patch(EVENT, key, Patch.strategic(changes))
-                    except NotFound:
-                        await self._client.create(again)
-                return
-            except ApiError as error:
-                _log.debug("event refused", error=str(error))
-                return
-            except TransportError as error:
-                if attempt == TRIES - 1:
-                    self._dropped()
-                    _log.warning("event lost", error=str(error))
-                    return
-            await self._clock.sleep(RETRY_SECONDS * (self._rng.random() if attempt == 0 else 1.0))
+class _Pending:
+    event: RawObject
+    due: float
+    count: int = 1
 
 
 class Recorder:
-    """Records events of one component."""
+    """Records events as one component. Made by `Broadcaster.recorder`."""
 
-    def __init__(self, sink: EventSink, component: str, clock: Clock) -> None:
+    def __init__(self, broadcaster: "Broadcaster", component: str) -> None:
+        self._broadcaster = broadcaster
+        self.component = component
+
+    def event(
+        self,
+        obj: Mapping[str, Any],
+        type_: EventType,
+        reason: str,
+        message: str,
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record an event about `obj` (apiVersion, kind and metadata suffice). Returns at once, never raises.
+
+        An object without a usable kind, or another type, is logged as an error and recorded nowhere.
+        """
+        self._broadcaster.record(self.component, obj, type_, reason, message, annotations or {})
+
+
+class Broadcaster:
+    """One per process. `run` delivers; after `stop` further events are ignored.
+
+    host: source host, empty here. on_drop: told the reason of every event that is lost.
+    """
+
+    def __init__(
+        self,
+        sink: EventSink,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        host: str = "",
+        on_drop: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
         self._sink = sink
-        self._component = component
         self._clock = clock
+        self._rng = rng
+        self._host = host
+        self._on_drop = on_drop
+        self._correlator = Correlator(clock)
+        self._pending: OrderedDict[Hashable, _Pending] = OrderedDict()
+        self._lanes = [asyncio.Queue[Sending]() for _ in range(LANES)]
+        self._queued = 0
+        self._arrived = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._flushing = asyncio.Event()
+        self._stopped = False
+        self._last_stamp = 0
+        self._dropped = 0
+        self._drop_logged_at = float("-inf")
 
-    def event(self, obj: RawObject, type_: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        """Never blocks, never raises for a full queue. An object without kind or name is logged, not recorded."""
-        meta = obj.get("metadata") or {}
-        if not (obj.get("apiVersion") and obj.get("kind") and meta.get("name")):
-            _log.error("event for an object without identity", reason=reason)
+    def recorder(self, component: str) -> Recorder:
+        """A recorder whose events name `component` as their source."""
+        return Recorder(self, component)
+
+    # -- recording --------------------------------------------------------------------------------------------
+
+    def record(
+        self,
+        component: str,
+        obj: Mapping[str, Any],
+        type_: str,
+        reason: str,
+        message: str,
+        annotations: Mapping[str, str],
+    ) -> None:
+        """See `Recorder.event`."""
+        if self._stopped:
             return
-        regarding = {
-            "apiVersion": obj["apiVersion"],
-            "kind": obj["kind"],
-            "name": meta["name"],
-            **{k: meta[k] for k in ("namespace", "uid", "resourceVersion") if meta.get(k)},
+        try:
+            gvk = GVK.of(obj)
+        except ValueError as error:
+            _log.error("event about an object without a kind", reason=reason, message=message, error=str(error))
+            return
+        if type_ not in {"Normal", "Warning"}:
+            _log.error("event of an unknown type", type=type_, reason=reason, message=message)
+            return
+        event = self._build(component, obj, gvk, type_, reason, message, annotations)
+        _log.debug("event", type=type_, reason=reason, message=message, kind=gvk.kind, object=str(NN.of(obj)))
+        key = Correlator.event_key(event)
+        waiting = self._pending.get(key)
+        if waiting is not None:
+            waiting.count += 1
+            waiting.event["lastTimestamp"] = event["lastTimestamp"]
+            return
+        if self._queued >= QUEUE_SIZE:
+            self._drop("queue full")
+            return
+        self._pending[key] = _Pending(event, self._clock.monotonic() + MERGE_WINDOW)
+        self._queued += 1
+        self._empty.clear()
+        self._arrived.set()
+
+    def _build(
+        self,
+        component: str,
+        obj: Mapping[str, Any],
+        gvk: GVK,
+        type_: str,
+        reason: str,
+        message: str,
+        annotations: Mapping[str, str],
+    ) -> RawObject:
+        meta = obj.get("metadata") or {}
+        stamp = rfc3339(self._clock.now())
+        name = meta.get("name") or ""
+        involved = {
+            "apiVersion": gvk.api_version,
+            "kind": gvk.kind,
+            "namespace": meta.get("namespace"),
+            "name": name,
+            "uid": meta.get("uid"),
+            "resourceVersion": meta.get("resourceVersion"),
         }
-        now = self._clock.now()
-        _log.debug("event", component=self._component, object=meta["name"], reason=reason, note=message)
-        self._sink.put(
-            Record(
-                component=self._component,
-                regarding=regarding,
-                type=type_,
-                reason=reason,
-                message=message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…",
-                at=self._clock.monotonic(),
-                stamp=rfc3339(now),
-                name_suffix=f"{int(now.timestamp() * 1e6) * 1000:x}",
-            )
-        )
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": self._name(name),
+                "namespace": meta.get("namespace") or "default",
+                **({"annotations": dict(annotations)} if annotations else {}),
+            },
+            "involvedObject": {k: v for k, v in involved.items() if v},
+            "reason": reason,
+            "message": message,
+            "source": {"component": component, **({"host": self._host} if self._host else {})},
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+            "type": type_,
+            "reportingComponent": component,
+            "reportingInstance": self._host,
+        }
+
+    def _name(self, object_name: str) -> str:
+        # Two events of one object in the same tick of the clock must not share a name.
+        self._last_stamp = max(int(self._clock.now().timestamp() * 1e9), self._last_stamp + 1)
+        name = f"{object_name}.{self._last_stamp:x}"
+        if len(name) <= 253 and _DNS_SUBDOMAIN.fullmatch(name):
+            return name
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+    def _drop(self, reason: str) -> None:
+        self._on_drop(reason)
+        self._dropped += 1
+        now = self._clock.monotonic()
+        if now - self._drop_logged_at >= DROP_LOG_SECONDS:
+            self._drop_logged_at = now
+            _log.warning("events are lost", reason=reason, lost=self._dropped)
+            self._dropped = 0
+
+    # -- delivering -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for lane in self._lanes:
+                group.create_task(self._lane(lane))
+            await self._spread()
+
+    async def stop(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Accept nothing more and give what is queued at most `seconds` (never above 2) to go out (RT-EV-09).
+
+        Cancel `run` afterwards; what is left then is lost.
+        """
+        self._stopped = True
+        self._flushing.set()
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(seconds, FLUSH_SECONDS)):
+                    await self._empty.wait()
+        for _ in range(self._queued):
+            self._drop("stopped")
+
+    async def _spread(self) -> None:
+        while True:
+            await self._arrived.wait()
+            while self._pending:
+                await self._until(next(iter(self._pending.values())).due)
+                _, pending = self._pending.popitem(last=False)
+                sending = self._correlator.correlate(pending.event, pending.count)
+                if sending is None:
+                    self._settled()
+                else:
+                    # One name always takes one lane: its PATCH must not overtake its POST.
+                    lane = hash((sending.event["metadata"]["namespace"], sending.event["metadata"]["name"])) % LANES
+                    self._lanes[lane].put_nowait(sending)
+            self._arrived.clear()
+
+    async def _until(self, due: float) -> None:
+        while not self._flushing.is_set() and (left := due - self._clock.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._flushing.wait()
+
+    async def _lane(self, lane: asyncio.Queue[Sending]) -> None:
+        while True:
+            sending = await lane.get()
+            await self._deliver(sending)
+            self._settled()
+
+    def _settled(self) -> None:
+        self._queued -= 1
+        if not self._queued:
+            self._empty.set()
+
+    async def _deliver(self, sending: Sending) -> None:
+        for attempt in range(TRIES):
+            try:
+                await self._send(sending)
+            except TransportError as error:
+                if attempt == TRIES - 1:
+                    self._drop("API server unreachable")
+                    _log.error("event given up", error=str(error), event=sending.event["reason"])
+                    return
+                # The first wait is random, so that many managers do not return in step.
+                seconds = self._rng.uniform(0, RETRY_SECONDS) if attempt == 0 else RETRY_SECONDS
+                await self._clock.sleep(seconds)
+            except LeadershipUncertain:
+                self._drop("leadership uncertain")
+                return
+            except ApiError as error:
+                # Any answer is final (RT-EV-07).
+                quiet = isinstance(error, AlreadyExists) or _terminating(error)
+                (_log.debug if quiet else _log.error)("event refused", error=error.message, reason=error.reason)
+                self._on_drop("refused")
+                return
+            except Exception:  # noqa: BLE001 - a broken event must not stop the lane
+                _log.exception("event could not be sent")
+                self._on_drop("broken")
+                return
+            else:
+                return
+
+    async def _send(self, sending: Sending) -> None:
+        if sending.patch is not None:
+            try:
+                await self._sink.patch(EVENT, NN.of(sending.event), Patch.strategic(sending.patch))
+            except NotFound:
+                pass  # expired, or its creation was filtered: create it with the count reached
+            else:
+                return
+        await self._sink.create(sending.event)
+
+
+def _terminating(error: ApiError) -> bool:
+    return any(cause.reason == "NamespaceTerminating" for cause in error.causes)

@@ -1,0 +1,153 @@
+"""Composition root: from flags to a running manager with all controllers."""
+
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import structlog
+import uvloop
+
+from rbgctl import __version__
+from rbgctl.api import identity
+from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE, ROLE_INSTANCE_SET, resource
+from rbgctl.controllers.group import controller as group
+from rbgctl.controllers.instance import controller as instance
+from rbgctl.controllers.instanceset import controller as instanceset
+from rbgctl.machinery.gvk import GVK, NN
+from rbgctl.runtime.builder import Builder
+from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.config import ClusterConfig, ConfigError
+from rbgctl.runtime.errors import ApiError, NotFound, TransportError
+from rbgctl.runtime.log import configure_logging
+from rbgctl.runtime.manager import Manager
+from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
+from rbgctl.runtime.metrics_server import ServingCertificate
+from rbgctl.runtime.signals import stop_on_signals
+from rbgctl.runtime.tracing import Tracing
+
+_log = structlog.get_logger("rbgctl.manager")
+
+CRD: Final = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
+DEFAULT_WATCH_TIMEOUT: Final = (300.0, 600.0)
+
+CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
+    identity.CONTROLLER_GROUP: group.declare,
+    identity.CONTROLLER_INSTANCE_SET: instanceset.declare,
+    identity.CONTROLLER_INSTANCE: instance.declare,
+}
+"""Every controller by the name it has in metrics and logs (MGR-7)."""
+
+REQUIRED: Final = (ROLE_BASED_GROUP, ROLE_INSTANCE_SET, ROLE_INSTANCE)
+
+
+class StartUpError(Exception):
+    """The manager cannot run here; the text is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerOptions:
+    """The flags of `rbgctl manager` (02 §11.1). Durations in seconds; watch_timeout None draws 5-10 minutes."""
+
+    kubeconfig: str = ""
+    metrics_bind_address: str = "0"
+    metrics_secure: bool = True
+    metrics_cert_path: str = ""
+    metrics_cert_name: str = "tls.crt"
+    metrics_cert_key: str = "tls.key"
+    health_probe_bind_address: str = ":8082"
+    max_concurrent_reconciles: int = 10
+    cache_sync_timeout: float = 120.0
+    watch_timeout: float | None = None
+    log_level: str = "info"
+    log_encoding: str = "json"
+
+
+def user_agent(product: str) -> str:
+    """The User-Agent of a controller's client (RT-ID-04)."""
+    return identity.user_agent(product, __version__, "", f"{sys.platform}/{platform.machine()}")
+
+
+def runtime_options(options: ManagerOptions) -> RuntimeOptions:
+    """The runtime's share of the flags."""
+    certificate = None
+    if options.metrics_cert_path:
+        folder = Path(options.metrics_cert_path)
+        certificate = ServingCertificate(folder / options.metrics_cert_name, folder / options.metrics_cert_key)
+    watch = options.watch_timeout
+    return RuntimeOptions(
+        name="manager",
+        user_agent=user_agent,
+        health_address=options.health_probe_bind_address,
+        metrics_address=options.metrics_bind_address,
+        metrics_secure=options.metrics_secure,
+        metrics_certificate=certificate,
+        max_concurrent=options.max_concurrent_reconciles,
+        cache_sync_timeout=options.cache_sync_timeout,
+        watch_timeout=(watch, watch) if watch is not None else DEFAULT_WATCH_TIMEOUT,
+        compress=bool(options.kubeconfig),
+    )
+
+
+def build(config: ClusterConfig, options: ManagerOptions, *, tracing: Tracing | None = None) -> Manager:
+    """A manager with every controller, not started. Nothing connects yet."""
+    manager = Manager(config, runtime_options(options), resources=RESOURCES, tracing=tracing)
+    for declare in CONTROLLERS.values():
+        declare().complete(manager)
+    return manager
+
+
+async def check_crds(client: LiveClient) -> None:
+    """Every kind our controllers are for must be established (MGR-11, RBG-16). Raises StartUpError otherwise."""
+    for gvk in REQUIRED:
+        name = f"{resource(gvk).plural}.{gvk.group}"
+        try:
+            crd = await client.get(CRD, NN("", name))
+        except NotFound:
+            raise StartUpError(
+                f"CRD {name} is not installed: apply config/crd first (kubectl apply --server-side -k config/crd)"
+            ) from None
+        conditions = (crd.get("status") or {}).get("conditions") or ()
+        if not any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+            raise StartUpError(f"CRD {name} is installed but not Established: see kubectl describe crd {name}")
+
+
+async def serve(options: ManagerOptions) -> None:
+    """Run until SIGTERM or SIGINT. Raises StartUpError, or what ended the manager."""
+    stop = stop_on_signals()
+    try:
+        config = ClusterConfig.load(options.kubeconfig or None)
+        manager = build(config, options, tracing=Tracing.from_env())
+    except ConfigError as error:
+        raise StartUpError(str(error)) from None
+    _log.info("starting", version=__version__, server=config.server, controllers=list(CONTROLLERS))
+    try:
+        await check_crds(manager.live)
+    except (ApiError, TransportError) as error:
+        await manager.transport.close()
+        raise StartUpError(f"cannot read CRDs from {config.server}: {error}") from None
+    except StartUpError:
+        await manager.transport.close()
+        raise
+    await manager.run(stop)
+
+
+def run(options: ManagerOptions) -> int:
+    """The whole life of the process; returns its exit code. Raises StartUpError and ValueError for bad options."""
+    if options.log_encoding not in {"json", "console"}:
+        raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
+    configure_logging(options.log_level, cast("Literal['json', 'console']", options.log_encoding))
+    try:
+        uvloop.run(serve(options))
+    except (StartUpError, ValueError):
+        raise
+    except OSError as error:
+        raise StartUpError(str(error)) from None
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 - logged with its cause; the exit code is the answer
+        _log.error("the manager ended with an error", error=str(error), error_type=type(error).__name__)
+        return 1
+    return 0

@@ -1,0 +1,460 @@
+"""Owns what controllers share, and starts and stops everything in order (RT-MG-01 to RT-MG-30).
+
+start   http servers, webhooks, caches (until synced), others, warm-up, and once elected the leader group
+stop    readiness off, others, leader group, caches, webhooks, http servers, elector, events; all within one budget
+
+Nothing connects before `run`: managers and controllers can be made, and their rights listed, without a cluster.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from rbgctl.machinery.gvk import GVK, Resource
+from rbgctl.runtime.cache import Cache
+from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.clock import Clock, SystemClock
+from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.controller import Controller, ControllerOptions, ControllerSupport, Reconciler
+from rbgctl.runtime.discovery import RestMapper
+from rbgctl.runtime.events import Broadcaster, Recorder
+from rbgctl.runtime.groups import Runnable, RunnableGroup, StopEngaged
+from rbgctl.runtime.health import Check, Endpoint, LoopMonitor, health_app, ping
+from rbgctl.runtime.http_server import HttpServer, parse_address
+from rbgctl.runtime.informer import KindOptions
+from rbgctl.runtime.metrics import Registry
+from rbgctl.runtime.metrics_server import ServingCertificate, metrics_server
+from rbgctl.runtime.tracing import SHUTDOWN_SECONDS, Tracing
+from rbgctl.runtime.transport import Transport
+
+_log = structlog.get_logger("rbgctl.runtime.manager")
+
+Group = Literal["http", "webhook", "cache", "other", "leader"]
+
+_GROUPS = ("http", "webhook", "cache", "other", "warmup", "leader")
+WEBHOOK_READY_SECONDS = 10.0
+REAP_SECONDS = 0.5
+
+
+class LeaderElectionLost(Exception):
+    """Another process may lead now: end at once."""
+
+    def __init__(self) -> None:
+        super().__init__("leader election lost")
+
+
+class ShutdownTimeout(Exception):
+    """Some runnables did not end within the graceful shutdown budget."""
+
+
+class LeaderElector(Protocol):
+    """What the manager needs of leader election."""
+
+    async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
+        """Call `on_started` when elected. Returns when leadership is lost; a cancellation releases it first."""
+        ...
+
+    def remaining(self) -> float:
+        """Seconds for which writes are safe; zero or less means not leading (RT-LE-32)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerOptions:
+    """How a manager runs; addresses are `host:port`, `:port` or "0" for off.
+
+    user_agent: makes the User-Agent from a product name. name: the product of clients that name none.
+    graceful_shutdown: seconds for the whole stop, 0 does not wait, negative waits for ever.
+    max_concurrent: reconciles at once per controller; concurrency overrides it by `Kind.group`.
+    cache_sync_timeout: seconds until kinds that cannot be listed stop the manager.
+    watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
+    serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
+    metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
+    """
+
+    name: str = "manager"
+    user_agent: Callable[[str], str] = field(default=lambda product: product)
+    health_address: str = "0"
+    metrics_address: str = "0"
+    metrics_secure: bool = True
+    metrics_certificate: ServingCertificate | None = None
+    graceful_shutdown: float = 30.0
+    max_concurrent: int = 1
+    concurrency: Mapping[str, int] = field(default_factory=dict)
+    cache_sync_timeout: float = 120.0
+    watch_timeout: tuple[float, float] = (300.0, 600.0)
+    first_list_jitter: float = 1.0
+    compress: bool = False
+    serves_conversion: bool = False
+    elector: "Callable[[Manager], LeaderElector] | None" = None
+
+
+class Manager:
+    """See the module. `resources` are the kinds known without discovery, own custom resources for instance."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        options: ManagerOptions | None = None,
+        *,
+        resources: Sequence[Resource] = (),
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        tracing: Tracing | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self.options = options or ManagerOptions()
+        self.clock = clock or SystemClock()
+        self.rng = rng or random.Random(os.urandom(16))
+        self.metrics = registry or Registry()
+        self.tracing = tracing or Tracing()
+        self.elected = asyncio.Event()
+        self.transport = Transport(
+            config, clock=self.clock, observer=self._observe_request, compress=self.options.compress
+        )
+        self.mapper = RestMapper(self.transport, *resources, clock=self.clock)
+        self.live = self._client("")
+        self.ungated = self._client("", gated=False)
+        self.cache = Cache(
+            self.transport,
+            self.mapper,
+            user_agent=self.options.user_agent(self.options.name),
+            clock=self.clock,
+            rng=self.rng,
+            watch_timeout=self.options.watch_timeout,
+            first_list_jitter=self.options.first_list_jitter,
+            on_relist=self.metrics.relisted,
+            on_stale_read=self.metrics.stale_reads.inc,
+        )
+        self.metrics.watch_cache(self.cache)
+        self.events = Broadcaster(
+            self.live,
+            clock=self.clock,
+            rng=self.rng,
+            on_drop=lambda reason: self.metrics.dropped_events.labels(reason).inc(),
+        )
+        self.loop_monitor = LoopMonitor(self.clock, self.metrics)
+        self.health_server: HttpServer | None = None
+        self.metrics_server: HttpServer | None = None
+        self._recorders: dict[str, Recorder] = {}
+        self._controllers: dict[str, Controller] = {}
+        self._checks: dict[str, dict[str, Check]] = {
+            "healthz": {"ping": ping, "loop": self.loop_monitor.check},
+            "readyz": {"ping": ping, "shutdown": self._check_shutdown},
+        }
+        if not self.options.serves_conversion:
+            self._checks["readyz"]["informers"] = self._check_informers
+        self._needed: list[GVK] = []
+        self._groups = {name: RunnableGroup(name, self._failed) for name in _GROUPS}
+        self._failure: asyncio.Future[None] | None = None
+        self._started = False
+        self._stopping = False
+        self._elector_task: asyncio.Task[None] | None = None
+        self._groups["cache"].add(_Running("caches", self.cache.run), self._caches_synced)
+        self._groups["http"].add(self.loop_monitor)
+
+    # -- putting together -------------------------------------------------------------------------------------
+
+    def add(
+        self, runnable: Runnable, *, group: Group | None = None, ready: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Run `runnable` with its group: by default the leader's, "other" when its `needs_leader` is False.
+
+        `ready` holds up the groups behind it. Raises StopEngaged while stopping.
+        """
+        if group is None:
+            group = "leader" if getattr(runnable, "needs_leader", True) else "other"
+        if group == "webhook" and ready is not None:
+            ready = _within(WEBHOOK_READY_SECONDS, str(runnable), ready)
+        self._groups[group].add(runnable, ready)
+
+    def add_check(self, endpoint: Endpoint, name: str, check: Check) -> None:
+        """Raises RuntimeError after the start."""
+        if self._started:
+            raise RuntimeError(f"unable to add new checker because {endpoint} endpoint has already been created")
+        self._checks[endpoint][name] = check
+
+    def recorder(self, component: str) -> Recorder:
+        """The event recorder of a component, one per component."""
+        return self._recorders.setdefault(component, self.events.recorder(component))
+
+    def client(self, product: str = "") -> LiveClient:
+        """A live client whose User-Agent names `product` (one with a slash is sent as it is, RT-ID-04)."""
+        return self._client(product)
+
+    def need(self, gvk: GVK, options: KindOptions | None = None) -> None:
+        """Cache a kind; without options as others want it, or whole. Raises ValueError when wishes contradict."""
+        if options is not None:
+            self.cache.declare(gvk, options)
+        elif self._started:
+            self.cache.declare(gvk)
+        else:
+            self._needed.append(gvk)
+
+    def concurrency(self, kind: GVK | None) -> int:
+        """Reconciles at once of a controller for `kind` (RT-BL-07)."""
+        default = self.options.max_concurrent
+        return self.options.concurrency.get(kind.group_kind, default) if kind is not None else default
+
+    def new_controller(
+        self,
+        name: str,
+        reconciler: Reconciler,
+        options: ControllerOptions,
+        *,
+        kind: GVK | None = None,
+        event_component: str = "",
+        user_agent: str = "",
+    ) -> Controller:
+        """A controller on what this manager shares; `add_controller` runs it. Raises ValueError for a taken name."""
+        if name in self._controllers:
+            raise ValueError(
+                f"controller with name {name} already exists. Controller names must be unique to avoid multiple "
+                "controllers reporting the same metric"
+            )
+        support = ControllerSupport(
+            cache=self.cache,
+            live=self._client(user_agent),
+            recorders=self.recorder,
+            registry=self.metrics,
+            tracing=self.tracing,
+            clock=self.clock,
+            rng=self.rng,
+        )
+        controller = Controller(name, reconciler, support, options, kind=kind, event_component=event_component)
+        self._controllers[name] = controller
+        return controller
+
+    def add_controller(self, controller: Controller) -> None:
+        """Run a controller, warmed up before the election when it wants that."""
+        self.add(controller)
+        if controller.options.warmup and controller.needs_leader and self.options.elector is not None:
+            self._groups["warmup"].add(_Running(f"warmup of {controller}", controller.warmup))
+
+    @property
+    def controllers(self) -> Mapping[str, Controller]:
+        """By name."""
+        return self._controllers
+
+    def _client(self, product: str, *, gated: bool = True) -> LiveClient:
+        agent = product if "/" in product else self.options.user_agent(product or self.options.name)
+        return LiveClient(self.transport, self.mapper, user_agent=agent, gated=gated)
+
+    def _observe_request(self, method: str, code: str, host: str, path: str, seconds: float) -> None:
+        self.metrics.observe_request(method, code, host, path, seconds)
+        if self.tracing.enabled:
+            self.tracing.observe_request(method, code, host, path, seconds)
+
+    # -- checks -----------------------------------------------------------------------------------------------
+
+    async def _check_shutdown(self) -> None:
+        if self._stopping:
+            raise RuntimeError("stopping")
+
+    async def _check_informers(self) -> None:
+        late = [i.gvk.group_kind for i in self.cache.informers.values() if not i.has_synced]
+        if late:
+            raise RuntimeError(f"not synced: {', '.join(sorted(late))}")
+
+    async def _caches_synced(self) -> None:
+        if self.cache.informers:
+            await self.cache.wait_for_sync(timeout=self.options.cache_sync_timeout)
+
+    # -- running ----------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Run until `stop` is set, a runnable fails, or leadership is lost; then stop everything.
+
+        Raises RuntimeError when called twice, the first error of a runnable, LeaderElectionLost, or ShutdownTimeout
+        naming the runnables that did not end.
+        """
+        if self._started:
+            raise RuntimeError("manager already started")
+        self._started = True
+        for gvk in self._needed:
+            self.cache.declare(gvk)
+        self._failure = asyncio.get_running_loop().create_future()
+        self._add_servers()
+        events = asyncio.create_task(self.events.run(), name="event delivery")
+        starting = asyncio.create_task(self._start(), name="start-up")
+        starting.add_done_callback(self._start_ended)
+        stopped = asyncio.create_task((stop or asyncio.Event()).wait(), name="stop signal")
+        error: BaseException | None = None
+        waiting: set[asyncio.Future[Any]] = {stopped, self._failure}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            error = self._failure.exception() if self._failure.done() else None
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            _log.error("stopping because of an error", error=str(error), error_type=type(error).__name__)
+        stopped.cancel()
+        late = await self._stop(starting, events, budget=self._budget(error))
+        if error is not None:
+            if late is not None:
+                error.add_note(str(late))
+            raise error
+        if late is not None:
+            raise late
+
+    def _add_servers(self) -> None:
+        if parse_address(self.options.health_address) is not None:
+            self.health_server = HttpServer("health", self.options.health_address, health_app(self._checks))
+            self._groups["http"].add(self.health_server, self.health_server.ready)
+        if parse_address(self.options.metrics_address) is not None:
+            self.metrics_server = metrics_server(
+                self.options.metrics_address,
+                self.metrics,
+                secure=self.options.metrics_secure,
+                certificate=self.options.metrics_certificate,
+                client=self.ungated,
+                mapper=self.mapper,
+                clock=self.clock,
+                rng=self.rng,
+            )
+            self._groups["http"].add(self.metrics_server, self.metrics_server.ready)
+
+    async def _start(self) -> None:
+        for name in ("http", "webhook", "cache", "other", "warmup"):
+            await self._groups[name].start()
+        if self.options.elector is None:
+            await self._lead()
+            return
+        elector = self.options.elector(self)
+        self.transport.gate = elector.remaining
+        self._elector_task = asyncio.create_task(elector.run(self._lead), name="leader election")
+        self._elector_task.add_done_callback(self._election_ended)
+
+    async def _lead(self) -> None:
+        # A late election must not start what is being stopped: the group is closed then (RT-MG-23).
+        if self._stopping:
+            return
+        await self._groups["leader"].start()
+        if not self._stopping:
+            self.elected.set()
+
+    def _start_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed("start-up", error)
+
+    def _election_ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or self._stopping:
+            return
+        self._failed("leader election", task.exception() or LeaderElectionLost())
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        if self._failure is not None and not self._failure.done() and not self._stopping:
+            self._failure.set_exception(error)
+        else:
+            _log.error("runnable failed", runnable=name, error=str(error))
+
+    # -- stopping ---------------------------------------------------------------------------------------------
+
+    def _budget(self, error: BaseException | None) -> float | None:
+        if isinstance(error, LeaderElectionLost):
+            return 0.0
+        return self.options.graceful_shutdown if self.options.graceful_shutdown >= 0 else None
+
+    async def _stop(
+        self, starting: asyncio.Task[None], events: asyncio.Task[None], *, budget: float | None
+    ) -> ShutdownTimeout | None:
+        loop = asyncio.get_running_loop()
+        ends = None if budget is None else loop.time() + budget
+
+        def left() -> float | None:
+            return None if ends is None else max(0.0, ends - loop.time())
+
+        self._stopping = True
+        starting.cancel()
+        for group in self._groups.values():
+            group.close()
+        warmup = asyncio.create_task(self._groups["warmup"].stop(left()))
+        stuck: list[str] = []
+        for name in ("other", "leader"):
+            stuck += await self._groups[name].stop(left())
+        for controller in self._controllers.values():
+            # Those that were warmed up but never elected.
+            if not controller.running:
+                await controller.close()
+        for name in ("cache", "webhook", "http"):
+            stuck += await self._groups[name].stop(left())
+        stuck += await warmup
+        stuck += await self._end_election(left())
+        remaining = left()
+        await self.events.stop(remaining if remaining is not None else SHUTDOWN_SECONDS)
+        events.cancel()
+        await self._reap([starting, events])
+        await self._flush_traces(left())
+        await self.transport.close()
+        if stuck and budget != 0:
+            return ShutdownTimeout(
+                f"failed waiting for all runnables to end within grace period of {budget:g}s: {', '.join(stuck)}"
+            )
+        return None
+
+    async def _end_election(self, seconds: float | None) -> list[str]:
+        task = self._elector_task
+        if task is None or task.done():
+            return []
+        task.cancel()
+        if seconds is None or seconds > 0:
+            await asyncio.wait([task], timeout=seconds)
+        if task.done():
+            return []
+        task.cancel()
+        return ["leader election"]
+
+    async def _reap(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Let what was cancelled unwind, so that no task outlives the manager."""
+        tasks += [task for group in self._groups.values() for task in group.unfinished()]
+        if self._elector_task is not None:
+            tasks.append(self._elector_task)
+        pending = [t for t in tasks if not t.done()]
+        if pending:
+            await asyncio.wait(pending, timeout=REAP_SECONDS)
+
+    async def _flush_traces(self, seconds: float | None) -> None:
+        if not self.tracing.enabled:
+            return
+        limit = SHUTDOWN_SECONDS if seconds is None else min(seconds, SHUTDOWN_SECONDS)
+        flushing = asyncio.create_task(asyncio.to_thread(self.tracing.shutdown))
+        await asyncio.wait([flushing], timeout=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A coroutine function as a Runnable."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _within(seconds: float, name: str, ready: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def wait() -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await ready()
+        except TimeoutError:
+            raise TimeoutError(f"{name} was not ready after {seconds:g} s") from None
+
+    return wait
+
+
+__all__ = [
+    "Group",
+    "LeaderElectionLost",
+    "LeaderElector",
+    "Manager",
+    "ManagerOptions",
+    "Runnable",
+    "ShutdownTimeout",
+    "StopEngaged",
+]
