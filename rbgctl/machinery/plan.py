@@ -65,10 +65,14 @@ class Create(Write):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apply(Write):
-    """Server-side apply, forced. `subresource` "status" sends to /status."""
+    """Server-side apply, forced. `subresource` "status" sends to /status.
+
+    `answered` is told of the server's answer, for what a controller remembers between passes.
+    """
 
     obj: RawObject
     subresource: str = ""
+    answered: Callable[[RawObject], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

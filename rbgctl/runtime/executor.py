@@ -136,9 +136,10 @@ class _Run:
                 self._remember(answer)
             case Apply():
                 obj = self._with_uids(write.obj)
-                self._remember(
-                    await client.apply(obj, field_manager=manager, force=True, subresource=write.subresource)
-                )
+                answer = await client.apply(obj, field_manager=manager, force=True, subresource=write.subresource)
+                self._remember(answer)
+                if write.answered is not None:
+                    write.answered(answer)
             case MergePatch():
                 await client.patch(
                     write.gvk,

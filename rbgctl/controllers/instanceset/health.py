@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from rbgctl.controllers.instanceset.members import NEVER, Member
+from rbgctl.machinery.gvk import NN
 
 STABLE_AFTER: Final = 10.0
 """Seconds of not being Ready after which an instance counts as stably unhealthy."""
@@ -40,3 +41,27 @@ def stable_in(since: UnhealthySince, member: Member, now: datetime) -> float:
 def stably_unhealthy(since: UnhealthySince, member: Member, now: datetime) -> bool:
     """Whether `member` has been not Ready for 10 s."""
     return stable_in(since, member, now) == 0.0
+
+
+class Timers:
+    """The maps of all sets, kept by the controller between passes. Lost with the process."""
+
+    def __init__(self) -> None:
+        self._by_set: dict[NN, tuple[str, dict[str, datetime]]] = {}
+
+    def look(self, key: NN, uid: str, members: Iterable[Member], now: datetime) -> UnhealthySince:
+        """Take note of the instances of the set of that name and uid; a set made anew starts from nothing."""
+        known = self._by_set.get(key)
+        since = track(known[1] if known is not None and known[0] == uid else {}, members, now)
+        if since:
+            self._by_set[key] = (uid, since)
+        else:
+            self._by_set.pop(key, None)
+        return since
+
+    def forget(self, key: NN) -> None:
+        """The set is gone."""
+        self._by_set.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._by_set)

@@ -58,7 +58,7 @@ def scale(found: Layout, *, parallel: bool) -> Scaling:
         if not slot.ready:
             return Scaling(waiting_for=ordinal)
     first_unhealthy = min((m.ordinal for m in found.condemned if not m.ready), default=None)
-    delete = []
+    delete: list[Member] = []
     for member in found.condemned:
         if not member.ready and member.ordinal != first_unhealthy:
             return Scaling(delete=delete, waiting_for=member.ordinal)

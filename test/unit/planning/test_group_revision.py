@@ -209,9 +209,10 @@ def test_history_is_ours_and_orphans_of_our_shape(store: Any) -> None:
 
     orphan = variant("orphan", ownerReferences=[])
     stray = variant("stray", {"spec": {"template": {}}}, ownerReferences=[])
+    roles_only = variant("roles-only", {"spec": {"roles": own["data"]["spec"]["roles"][1:]}}, ownerReferences=[])
     foreign = variant("foreign", ownerReferences=[{"uid": "x", "controller": True}])
     other = variant("other", labels={labels.GROUP_NAME: "another"})
-    names = [name_of(r) for r in group_history(group(), [stray, orphan, foreign, own, other])]
+    names = [name_of(r) for r in group_history(group(), [stray, roles_only, orphan, foreign, own, other])]
     assert sorted(names) == [name_of(own), "orphan"]
 
 

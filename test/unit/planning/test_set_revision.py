@@ -9,7 +9,7 @@ import pytest
 from rbgctl.api import labels
 from rbgctl.machinery.plan import Create, MergePatch
 from rbgctl.planning.revision_hash import revision_hash
-from rbgctl.planning.revisions import RevisionError, name_of, number_of, short_hash
+from rbgctl.planning.revisions import RevisionError, in_order, name_of, number_of, short_hash, truncate
 from rbgctl.planning.set_revision import (
     apply_revision,
     resolve_set,
@@ -361,7 +361,7 @@ def test_truncation_deletes_the_oldest_that_nobody_needs(store: Any) -> None:
     assert truncate_set(ris, resolve(ris, store, currentRevision=names[0]), names[1:3], stateless=False) == []
 
 
-@pytest.mark.parametrize(("limit", "left"), [(None, 11), (0, 1), (3, 4), (50, 12)])
+@pytest.mark.parametrize(("limit", "left"), [(None, 11), (0, 1), (3, 4), (12, 12), (50, 12)])
 def test_truncation_limit(store: Any, limit: int | None, left: int) -> None:
     # REV-9: default 10, beside the revision in use
     many(store, 12)
@@ -384,15 +384,27 @@ def test_planned_revision_is_never_deleted(store: Any) -> None:
     # REV-9
     ris = a_set()
     ris["spec"]["revisionHistoryLimit"] = 0
-    assert truncate_set(ris, resolve(ris, store), [], stateless=False) == []
+    resolution = resolve(ris, store)
+    assert truncate_set(ris, resolution, [], stateless=False) == []
+    assert truncate(resolution.history, keep=[], limit=0) == []
 
 
-def test_equal_revision_numbers_are_ordered_by_time(store: Any) -> None:
+@pytest.mark.parametrize("newer", [0, 1])
+def test_equal_revision_numbers_are_ordered_by_time(store: Any, newer: int) -> None:
     # REV-5
-    first, second = many(store, 2)
-    store.change(first, creationTimestamp="2030-01-01T00:00:00Z")
-    revisions = store.all()
-    for revision in revisions:
-        revision["revision"] = 7
-    history = resolve_set(a_set("i0"), revisions, stateless=False).history
-    assert [name_of(r) for r in history] == [second, first]
+    names = many(store, 2)
+    store.change(names[newer], creationTimestamp="2030-01-01T00:00:00Z")
+    same_number = [{**revision, "revision": 7} for revision in store.all()]
+    assert [name_of(r) for r in in_order(same_number)] == [names[1 - newer], names[newer]]
+
+
+def test_empty_and_missing_lists_are_the_same(store: Any) -> None:
+    # REV-6.2 improvement: also of lists that Go always emits
+    def with_sources(sources: Any) -> dict[str, Any]:
+        ris = a_set()
+        spec = ris["spec"]["roleInstanceTemplate"]["components"][0]["template"]["spec"]
+        spec["volumes"] = [{"name": "p", "projected": {"sources": sources, "defaultMode": 1}}]
+        return ris
+
+    first = settle(with_sources(None), store)
+    assert name_of(settle(with_sources([]), store).update) == name_of(first.update)

@@ -1,7 +1,9 @@
-"""A Clock that follows the event loop, so that looptime owns it."""
+"""Clocks for tests: one that follows the (virtual) time of the event loop, one that moves when told to."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -9,18 +11,21 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 class LoopClock:
     """Monotonic time is the loop's; the wall clock starts at 2026 and runs with it."""
 
+    def __init__(self) -> None:
+        self._began = asyncio.get_running_loop().time()
+
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self.monotonic())
+        return START + timedelta(seconds=self.monotonic() - self._began)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 class ManualClock:
-    """Time that moves when told to."""
+    """`time` is what the test says; sleeping moves it."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -34,3 +39,13 @@ class ManualClock:
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
         await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def loop_clock() -> LoopClock:
+    return LoopClock()
+
+
+@pytest.fixture
+def manual_clock() -> ManualClock:
+    return ManualClock()
