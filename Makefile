@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: run test test-unit test-nightly lint fmt manifests verify requirements controlplane clean help
+.PHONY: core-types run test test-unit test-nightly lint fmt manifests verify requirements controlplane clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ manifests: $(READY) ## regenerate config/crd and config/rbac from the code
 verify: $(READY) ## fail when generated files differ from the code
 	$(BIN)/python -m rbgctl.api.crd --check
 	$(BIN)/python -m rbgctl.rbac --check
+
+core-types: ## regenerate how Go encodes core/v1 types, after a change of the Kubernetes version (needs Go)
+	cd hack/controlplane && go run ./typeschema > ../../rbgctl/planning/core_types.json
 
 controlplane: $(READY) ## build etcd, kube-apiserver and the rest once; later calls find them in the cache
 	@$(BIN)/python hack/controlplane/build.py

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import orjson
 
+from rbgctl.machinery.canonical_json import escape_html
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.discovery import RestMapper
@@ -306,7 +307,7 @@ class LiveClient:
             method,
             path,
             params=params,
-            body=orjson.dumps(body) if body is not None else None,
+            body=_encoded(body) if body is not None else None,
             content_type=content_type or ("application/json" if body is not None else None),
             user_agent=self._user_agent,
             gated=self._gated,
@@ -325,6 +326,12 @@ class LiveClient:
                 name=key.name,
             )
         return answer
+
+
+def _encoded(body: Any) -> bytes:
+    # Go escapes these characters in what it sends, and the API server stores raw extensions (ControllerRevision data)
+    # byte by byte: a patch would otherwise look like a change of immutable data.
+    return escape_html(orjson.dumps(body))
 
 
 def _params(field_manager: str, *, dry_run: bool = False) -> dict[str, str]:

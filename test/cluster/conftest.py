@@ -31,6 +31,6 @@ async def namespace(client: LiveClient) -> str:
 
 @pytest.fixture(scope="session")
 async def manager(cluster: EnvTest) -> AsyncIterator[ManagerProcess]:
-    process = await deploy(cluster)
+    process = await deploy(cluster, "--watch-timeout=10s")
     yield process
     await process.stop()

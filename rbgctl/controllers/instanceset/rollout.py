@@ -1,6 +1,6 @@
 """Which instances to move to the update revision now (SFM-12 … SFM-15).
 
-    availableSurge = surge instances that serve at the update revision
+    availableSurge = surge instances that serve at the update revision and are complete
     budget         = maxUnavailable + availableSurge
     unavailable    = base ordinals, those below the partition included, whose instance is missing, not Ready,
                      terminating, not complete, or Ready for less than minReadySeconds
@@ -55,7 +55,7 @@ def rollout(
     if not shape.in_rollout:
         return Rollout()
     replicas = shape.budgets.replicas
-    surge = sum(m.serving and m.revision == update for o, m in found.slots.items() if o >= replicas)
+    surge = sum(m.serving and m.complete and m.revision == update for o, m in found.slots.items() if o >= replicas)
     budget = shape.budgets.max_unavailable + surge
     unavailable = sum(not _available(found.slots.get(o), min_ready_seconds, now) for o in range(replicas))
     taken: list[Member] = []

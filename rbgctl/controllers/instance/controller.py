@@ -1,0 +1,53 @@
+"""The RoleInstance controller: what wakes it, what it may do, and its three steps (RIN-1 to RIN-3).
+
+Every change of an instance wakes it, and every change of a pod that an instance controls, by the instance's name: the
+end of a predecessor's pod wakes the successor that waits for the pod's name.
+"""
+
+from rbgctl.api import events, identity
+from rbgctl.api.kinds import ROLE_INSTANCE
+from rbgctl.controllers.instance.observe import PODS, REVISIONS, Memory, observe
+from rbgctl.controllers.instance.plan import plan
+from rbgctl.controllers.instance.pods import POD
+from rbgctl.planning.revisions import CONTROLLER_REVISION
+from rbgctl.runtime.builder import Builder
+from rbgctl.runtime.controller import Context, Result
+from rbgctl.runtime.executor import execute
+
+
+def declare() -> Builder:
+    """The controller, not connected yet; each call makes one with a memory of its own."""
+    return (
+        Builder()
+        .named(identity.CONTROLLER_INSTANCE)
+        .for_(ROLE_INSTANCE)
+        .owns(POD)
+        .caches(POD, PODS)
+        .reads(CONTROLLER_REVISION, REVISIONS)
+        .writes(POD, "create", "patch", "delete")
+        .writes(POD, "patch", subresource="status")
+        .writes(ROLE_INSTANCE, "patch", subresource="status")
+        .writes(CONTROLLER_REVISION, "create", "patch", "delete")
+        .acts_as(identity.MANAGER_INSTANCE)
+        .reports_as(events.COMPONENT_INSTANCE)
+        .reconciles_with(InstanceReconciler().reconcile)
+    )
+
+
+class InstanceReconciler:
+    """Brings one instance closer to its spec per call."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+
+    async def reconcile(self, ctx: Context) -> Result:
+        """Observe, plan, execute."""
+        with ctx.step("observe"):
+            observed = observe(ctx.cache, ctx.key, self.memory)
+        if observed is None:
+            return Result()
+        with ctx.step("plan"):
+            planned = plan(observed, ctx.now())
+        ctx.span.set(lambda: planned.attributes)
+        with ctx.step("execute"):
+            return await execute(ctx, planned)

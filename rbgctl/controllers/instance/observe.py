@@ -1,0 +1,82 @@
+"""Reads what a pass over one instance needs, all of it from the cache.
+
+Pods are found by the uid of their owner, revisions by the label that names the instance, each through an index:
+the size of the namespace does not matter (RIN-1, REV-5). Pods of other owners matter only where they hold a name.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from rbgctl.api import labels
+from rbgctl.api.kinds import ROLE_INSTANCE
+from rbgctl.api.v1alpha2.roleinstance import RoleInstance
+from rbgctl.controllers.instance.observed import Observed
+from rbgctl.controllers.instance.pods import POD, Pod, slots
+from rbgctl.machinery.gvk import NN, RawObject
+from rbgctl.planning.revisions import CONTROLLER_REVISION
+from rbgctl.runtime.cache import Cache, Decoded
+from rbgctl.runtime.informer import KindOptions
+from rbgctl.runtime.store import Entry, Header, owner_uids
+
+BY_OWNER: Final = "ownerRefUID"
+BY_INSTANCE: Final = "instance/name"
+
+
+def by_instance(header: Header) -> Iterable[str]:
+    """Index function: `<namespace>/<name of the instance>`, from the label."""
+    name = header.label(labels.ROLE_INSTANCE_NAME)
+    return (f"{header.namespace}/{name}",) if name else ()
+
+
+PODS: Final = KindOptions(indexes={BY_OWNER: owner_uids})
+REVISIONS: Final = KindOptions(indexes={BY_INSTANCE: by_instance})
+
+
+def _decode_instance(raw: RawObject) -> tuple[RawObject, RoleInstance]:
+    return raw, RoleInstance.decode(raw)
+
+
+def _as_it_is(raw: RawObject) -> RawObject:
+    return raw
+
+
+@dataclass(slots=True)
+class Memory:
+    """Objects decoded once per version."""
+
+    instances: Decoded[tuple[RawObject, RoleInstance]] = field(default_factory=lambda: Decoded(_decode_instance))
+    pods: Decoded[Pod] = field(default_factory=lambda: Decoded(Pod))
+    revisions: Decoded[RawObject] = field(default_factory=lambda: Decoded(_as_it_is))
+
+
+def observe(cache: Cache, key: NN, memory: Memory) -> Observed | None:
+    """The snapshot for one instance.
+
+    None when there is no such instance, or when it is being deleted: its pods are the garbage collector's (RIN-3).
+    Raises DecodeError for an instance that has not the shape of its kind.
+    """
+    entry = cache.entry(ROLE_INSTANCE, key)
+    if entry is None or entry.header.deletion:
+        return None
+    raw, instance = memory.instances.get(entry)
+    uid = entry.header.uid
+    pods = [memory.pods.get(e) for e in cache.entries(POD, index=(BY_OWNER, uid)) if _controlled(e, uid)]
+    mine = {pod.name for pod in pods}
+    foreign = {}
+    for slot in slots(instance):
+        other = None if slot.name in mine else cache.entry(POD, NN(key.namespace, slot.name))
+        if other is not None:
+            foreign[slot.name] = memory.pods.get(other)
+    return Observed(
+        raw=raw,
+        instance=instance,
+        pods=pods,
+        foreign=foreign,
+        revisions=[memory.revisions.get(e) for e in cache.entries(CONTROLLER_REVISION, index=(BY_INSTANCE, str(key)))],
+    )
+
+
+def _controlled(entry: Entry, uid: str) -> bool:
+    controller = entry.header.controller
+    return controller is not None and controller.uid == uid

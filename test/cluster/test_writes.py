@@ -1,0 +1,73 @@
+"""What a group costs at the API server, counted in its audit log."""
+
+import asyncio
+
+from cluster.audit import AuditLog, by_kind
+from cluster.groups import group, ready_group, role
+
+from rbgctl import rbac
+from rbgctl.machinery.gvk import NN
+from rbgctl.playground.deployment import ManagerProcess
+from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.testing.envtest import EnvTest
+
+MANAGER = f"system:serviceaccount:{rbac.NAMESPACE}:{rbac.SERVICE_ACCOUNT}"
+REST_SECONDS = 60
+
+FIXED = {
+    "create controllerrevisions": 1 + 2 + 4,  # the group, each set, each instance
+    "create roleinstances": 4,
+    "create pods": 4,
+    "patch rolebasedgroups": 1,  # the discovery mode
+    "patch configmaps": 1,
+    "patch roleinstancesets": 2,
+    "patch services": 2,
+}
+"""Writes that creating a group of 1 + 3 costs whatever the timing."""
+
+AT_MOST = {
+    "patch pods/status": 2 * 4,  # both gates when the pod appears, InstancePodReady when its containers run
+    "patch roleinstances/status": 4 * 4,
+    "patch roleinstancesets/status": 3 + 5,
+    "patch rolebasedgroups/status": 9,
+}
+"""Status writes: how many states are seen on the way depends on timing; these bounds must hold."""
+
+
+async def test_creating_a_group_costs_what_it_must(
+    cluster: EnvTest, client: LiveClient, manager: ManagerProcess, namespace: str
+) -> None:
+    log = AuditLog(cluster.audit_log, MANAGER)
+    await client.apply(
+        group(namespace, role("frontend"), role("backend", 3, dependencies=["frontend"])), field_manager="user"
+    )
+    await ready_group(client, NN(namespace, "shop"))
+    counted = by_kind([w for w in log.writes() if w.namespace == namespace])
+    print(f"writes for 1 + 3 instances: {sum(counted.values())}: {dict(counted)}")
+    assert {k: v for k, v in counted.items() if k in FIXED} == FIXED
+    assert set(counted) <= set(FIXED) | set(AT_MOST)
+    assert {k: v for k, v in counted.items() if v > AT_MOST.get(k, v)} == {}
+    refused = [str(w) for w in log.requests() if w.namespace == namespace and w.code in {403, 422, 500}]
+    assert refused == []
+
+
+async def test_a_settled_cluster_costs_no_writes_and_no_lists(
+    cluster: EnvTest, client: LiveClient, manager: ManagerProcess, namespace: str
+) -> None:
+    """Watches end every 10 s and are opened again where they were; nothing is listed, nothing written."""
+    await client.apply(group(namespace, role("web", 2), role("api", 1, dependencies=["web"])), field_manager="user")
+    await ready_group(client, NN(namespace, "shop"))
+    await _quiet(AuditLog(cluster.audit_log, MANAGER))
+    log = AuditLog(cluster.audit_log, MANAGER)
+    await asyncio.sleep(REST_SECONDS)  # the thing measured is that nothing happens in this time
+    assert [str(w) for w in log.writes()] == []
+    assert [str(r) for r in log.lists()] == []
+    watches = [r for r in log.requests() if r.verb == "watch"]
+    assert len(watches) >= 5 * 6, "watches were not re-opened, so the measurement proves nothing"
+
+
+async def _quiet(log: AuditLog) -> None:
+    """Until the manager wrote nothing for five seconds: groups of earlier tests may still be going."""
+    seen = -1
+    while seen != (seen := len(log.writes())):
+        await asyncio.sleep(5)
