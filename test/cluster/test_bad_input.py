@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster.groups import group, role
 
-from rbgctl.machinery.gvk import RawObject
+from cluster.groups import EVENT, group, role, wait_for
+from rbgctl.api.kinds import ROLE_BASED_GROUP
+from rbgctl.machinery.gvk import NN, RawObject
 from rbgctl.playground.deployment import ManagerProcess
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.errors import BadRequest, Invalid
@@ -170,11 +171,6 @@ async def test_a_group_that_cannot_work_says_so_in_status_and_event(
     client: LiveClient, manager: ManagerProcess, namespace: str
 ) -> None:
     """RBG-27: a dependency cycle."""
-    from cluster.groups import EVENT, wait_for
-
-    from rbgctl.api.kinds import ROLE_BASED_GROUP
-    from rbgctl.machinery.gvk import NN
-
     looped = group(namespace, role("a", dependencies=["b"]), role("b", dependencies=["a"]))
     await client.apply(looped, field_manager="user")
     found = await wait_for(

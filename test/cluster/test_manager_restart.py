@@ -4,7 +4,6 @@ from collections import Counter
 
 from cluster.audit import AuditLog
 from cluster.groups import OURS, POD, group, names, ready_group, role
-
 from rbgctl import rbac
 from rbgctl.api.kinds import ROLE_INSTANCE
 from rbgctl.machinery.gvk import GVK, NN

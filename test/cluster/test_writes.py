@@ -4,7 +4,6 @@ import asyncio
 
 from cluster.audit import AuditLog, by_kind
 from cluster.groups import group, ready_group, role
-
 from rbgctl import rbac
 from rbgctl.machinery.gvk import NN
 from rbgctl.playground.deployment import ManagerProcess
@@ -69,5 +68,9 @@ async def test_a_settled_cluster_costs_no_writes_and_no_lists(
 async def _quiet(log: AuditLog) -> None:
     """Until the manager wrote nothing for five seconds: groups of earlier tests may still be going."""
     seen = -1
-    while seen != (seen := len(log.writes())):
+    while True:
+        latest = len(log.writes())
+        if latest == seen:
+            return
+        seen = latest
         await asyncio.sleep(5)

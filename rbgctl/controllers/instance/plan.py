@@ -81,14 +81,20 @@ class _Pass:
             self.updates = outdated(self.active, self.revisions.update, self.revisions.history)
 
     def plan(self) -> Plan:
-        steps: list[Step] = list(self.revisions.steps)
         if self.scale.needed:
-            steps += self._scale()
+            pods, gates = self._scale(), self._gate_writes(refresh=False)
         else:
-            steps += self._update()
+            pods, gates = self._update(), self._gate_writes(refresh=self.error is None)
+        steps: list[Step] = list(self.revisions.steps)
+        if pods or gates:
+            steps.append(InOrder([*pods, *_slowly(gates, GATES_SLOW_START)], keep_going=True))
+
+        def finish(errors: Sequence[Exception]) -> Sequence[Step]:
+            return self._finish(errors, writes_pods=bool(pods or gates))
+
         return Plan(
             steps=steps,
-            finally_=self._finish,
+            finally_=finish,
             failure=self.error,
             attributes={
                 "pods": len(self.observed.pods),
@@ -103,7 +109,7 @@ class _Pass:
     def _scale(self) -> list[Step]:
         if self.scale.delete:
             return [Together([self._delete(pod) for pod in self.scale.delete])]
-        return [Together([self._create(slot) for slot in self.scale.create], slow_start=CREATE_SLOW_START)]
+        return _slowly([self._create(slot) for slot in self.scale.create], CREATE_SLOW_START)
 
     def _create(self, slot: Slot) -> Create:
         return Create(
@@ -166,44 +172,38 @@ class _Pass:
 
     # -- gates, status ----------------------------------------------------------------------------------------
 
-    def _finish(self, errors: Sequence[Exception]) -> Sequence[Step]:
+    def _finish(self, errors: Sequence[Exception], *, writes_pods: bool) -> Sequence[Step]:
+        """Status and clean-up, given what failed."""
         if errors and self.revisions.steps:
             # The revision may be what failed; without it nothing of this pass is known to be right.
             return []
+        if not errors:
+            if writes_pods:
+                return []
+            return [*self._status(Failures(scale=str(self.error or ""))), *self._truncate()]
         text = "; ".join(str(error) for error in errors)
-        failures = Failures(scale=str(self.error or ""), update=text)
-        touched = bool(self.updates)
-        late: list[Step] = []
         if self.scale.needed:
-            failures = Failures(scale=text)
-            touched = True
-            # A pod that cannot be made must not keep the others from their update (RIN-4).
-            late = self._update() if errors else []
-        refreshed = bool(errors) or not self.scale.needed
-        gates = self._all_gates(refresh=refreshed)
-        steps: list[Step] = [*late]
-        if gates:
-            steps.append(Together(gates, slow_start=GATES_SLOW_START))
-        if errors or not (touched or gates):
-            steps += self._status(failures)
-        if not errors and not touched:
-            steps += truncate_instance(self.revisions, [p.hash for p in self.observed.pods])
-        return [InOrder(steps, keep_going=bool(errors))] if steps else []
+            # A pod that cannot be made or deleted must not keep the others from their update (RIN-4).
+            late = [*self._update(), *self._gate_writes(refresh=True, instance=False)]
+            return [InOrder([*self._status(Failures(scale=text)), *late], keep_going=True)]
+        return self._status(Failures(scale=str(self.error or ""), update=text if self.updates else ""))
 
-    def _all_gates(self, *, refresh: bool) -> list[Step]:
-        """Gate changes of pods that this pass does not touch otherwise; both gates of a pod in one write."""
-        if self.error is not None:
-            refresh = False
+    def _gate_writes(self, *, refresh: bool, instance: bool = True) -> list[Step]:
+        """Gate changes of pods that this pass does not touch otherwise; both gates of a pod in one write.
+
+        refresh: look at the gate of in-place updates. instance: at the gate of the whole instance.
+        """
         held_back = hold_back(self.observed.instance, self.active)
         busy = {p.uid for p in self.scale.delete}
         if refresh:
             busy |= {u.pod.uid for u in self.updates}
         writes: list[Step] = []
         for pod in self.active:
-            if pod.uid in busy:
-                continue
-            changes = update_gate(pod, self.now) if refresh else []
-            changes += instance_gate(pod, held_back, self.now)
+            changes: list[ConditionPatch] = []
+            if refresh and pod.uid not in busy:
+                changes += update_gate(pod, self.now)
+            if instance and pod.uid not in busy:
+                changes += instance_gate(pod, held_back, self.now)
             if changes:
                 writes.append(self._gates(pod, changes))
         return writes
@@ -216,6 +216,9 @@ class _Pass:
             patch={"metadata": {"uid": pod.uid}, "status": {"conditions": changes}},
             field_manager=MANAGER,
         )
+
+    def _truncate(self) -> list[Delete]:
+        return truncate_instance(self.revisions, [p.hash for p in self.observed.pods])
 
     def _status(self, failures: Failures) -> list[Step]:
         raw, instance = self.observed.raw, self.observed.instance
@@ -244,6 +247,10 @@ class _Pass:
     def _event(self, reason: str, message: str) -> PlannedEvent:
         kind: Any = events.NORMAL if reason in _NORMAL else events.WARNING
         return PlannedEvent(self.observed.raw, kind, reason, message)
+
+
+def _slowly(writes: Sequence[Step], start: int) -> list[Step]:
+    return [Together(writes, slow_start=start)] if writes else []
 
 
 _NORMAL: Final = frozenset({events.SUCCESSFUL_CREATE, events.SUCCESSFUL_DELETE, events.SUCCESSFUL_UPDATE_POD_IN_PLACE})

@@ -65,9 +65,9 @@ def _component(revision: RawObject, name: str) -> Mapping[str, Any] | None:
 
 def _same_template(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     try:
-        return _meaning(before.get("template")) == _meaning(after.get("template"))
+        return bool(_meaning(before.get("template")) == _meaning(after.get("template")))
     except TypedEncodingError:
-        return before.get("template") == after.get("template")
+        return bool(before.get("template") == after.get("template"))
 
 
 def _meaning(template: Any) -> Any:
