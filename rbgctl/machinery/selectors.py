@@ -8,6 +8,7 @@ from typing import Any
 _NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^()]*)\)$")
+_INTEGER = re.compile(r"[-+]?[0-9]+")
 _COMPARE = re.compile(r"^([^=!<>\s]+)\s*(==|=|!=|>|<)\s*(\S*)$")
 
 
@@ -49,9 +50,8 @@ class Requirement:
                 return value is not None and self._compares(value)
 
     def _compares(self, value: str) -> bool:
-        try:
-            have, want = int(value), int(self.values[0])
-        except ValueError:
+        have, want = _integer(value), _integer(self.values[0])
+        if have is None or want is None:
             return False
         return have > want if self.operator == "gt" else have < want
 
@@ -75,7 +75,10 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class LabelSelector:
-    """A conjunction of requirements, sorted so that equal selectors have equal text. Empty matches everything."""
+    """A conjunction of requirements, sorted so that equal selectors have equal text. Empty matches everything.
+
+    `nothing` (from a missing selector) matches nothing; it has no text form, so clients do not send it.
+    """
 
     requirements: tuple[Requirement, ...] = ()
     nothing: bool = False
@@ -86,6 +89,7 @@ class LabelSelector:
         checked = []
         for requirement in requirements:
             check_label_key(requirement.key)
+            _check_values(requirement)
             for value in requirement.values:
                 check_label_value(value)
             checked.append(Requirement(requirement.key, requirement.operator, tuple(sorted(set(requirement.values)))))
@@ -113,8 +117,6 @@ class LabelSelector:
             values = tuple(expression.get("values") or ())
             if operator is None:
                 raise ValueError(f"{expression.get('operator')!r} is not a valid label selector operator")
-            if (operator in {"in", "notin"}) != bool(values):
-                raise ValueError(f"values do not fit operator {expression['operator']} on {expression.get('key')!r}")
             found.append(Requirement(expression.get("key") or "", operator, values))
         return cls.of(found)
 
@@ -128,6 +130,23 @@ class LabelSelector:
 
     def __str__(self) -> str:
         return ",".join(str(r) for r in self.requirements)
+
+
+def _integer(text: str) -> int | None:
+    """As the API server reads it: 64 bits, no underscores or spaces."""
+    if not _INTEGER.fullmatch(text):
+        return None
+    number = int(text)
+    return number if -(1 << 63) <= number < 1 << 63 else None
+
+
+def _check_values(requirement: Requirement) -> None:
+    values, operator = requirement.values, requirement.operator
+    if operator in {"gt", "lt"}:
+        if len(values) != 1 or _integer(values[0]) is None:
+            raise ValueError(f"label {requirement.key!r} is compared with {values!r}: one integer is wanted")
+    elif (operator in {"in", "notin"}) != bool(values):
+        raise ValueError(f"values do not fit label operator {operator} on {requirement.key!r}")
 
 
 def _split(text: str) -> Sequence[str]:

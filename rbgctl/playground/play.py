@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from rbgctl.api.crd import definitions
+from rbgctl.api.crd import manifests
 from rbgctl.api.kinds import KIND_GROUP, RESOURCES
 from rbgctl.machinery.gvk import GVK, RawObject
 from rbgctl.playground.deployment import ManagerProcess, deploy
@@ -69,9 +69,8 @@ async def play(options: Options, console: Console) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    crds = [definitions.manifest(d) for d in definitions.DEFINITIONS]
     env = EnvTest(
-        nodes=options.nodes, crds=crds, static=RESOURCES, keep=options.keep, port=options.port, stage_crd=True
+        nodes=options.nodes, crds=manifests(), static=RESOURCES, keep=options.keep, port=options.port, stage_crd=True
     )
     console.print(f"starting a Kubernetes control plane with {options.nodes} simulated nodes …", highlight=False)
     if not await _unless(stopped, env.start()):

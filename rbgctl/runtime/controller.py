@@ -23,6 +23,7 @@ from rbgctl.runtime.client import CachedClient, LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, TerminalError
 from rbgctl.runtime.events import Recorder
+from rbgctl.runtime.groups import all_of
 from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics, Registry
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.source import Source
@@ -33,6 +34,7 @@ _log = structlog.get_logger("rbgctl.runtime.controller")
 
 RECONCILE_TIMEOUT = 120.0
 CACHE_SYNC_TIMEOUT = 120.0
+TRACEPARENT = "tracing.k8s.io/traceparent"
 
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError, RecursionError, TypeError)
 """Exceptions that mean a defect of the program rather than a state of the world: counted as panics (RT-CT-22)."""
@@ -192,10 +194,7 @@ class Controller:
         await asyncio.shield(self._starting)
 
     async def _start_sources(self) -> None:
-        failures = await asyncio.gather(*(self._start_one(s) for s in self._sources), return_exceptions=True)
-        for failure in failures:
-            if failure is not None:
-                raise failure
+        await all_of(self._start_one(source) for source in self._sources)
 
     async def _start_one(self, source: Source) -> None:
         seconds = self.options.cache_sync_timeout
@@ -292,6 +291,7 @@ class Controller:
             f"reconcile {self.name}",
             kind="consumer",
             attributes=lambda: self._attributes(key, reconcile_id, priority),
+            link=self._traceparent(key),
         ) as span:
             began = clock.monotonic()
             try:
@@ -400,6 +400,7 @@ class Controller:
             "reconcile.id": reconcile_id,
             "workqueue.priority": priority,
             "workqueue.retries": self.queue.num_requeues(key),
+            "workqueue.wait_ms": round(self.queue.waited(key) * 1000),
         }
         if self.kind is not None:
             found["k8s.object.group"] = self.kind.group
@@ -409,6 +410,13 @@ class Controller:
                 found["k8s.object.uid"] = entry.header.uid
                 found["k8s.object.generation"] = entry.header.generation
         return found
+
+    def _traceparent(self, key: NN) -> str:
+        """What the object says about the trace that changed it (RT-TR-05), if its informer keeps that annotation."""
+        if not self._support.tracing.enabled or self.kind is None:
+            return ""
+        entry = self._support.cache.entry(self.kind, key)
+        return dict(entry.header.annotations).get(TRACEPARENT, "") if entry is not None else ""
 
 
 def _is_routine(error: BaseException) -> bool:

@@ -86,11 +86,12 @@ class ApiError(Exception):
                 parsed = orjson.loads(body)
                 if isinstance(parsed, dict) and parsed.get("kind") == "Status" and parsed.get("status") == "Failure":
                     return ApiError.from_status({**parsed, "code": parsed.get("code") or code})
-        kind: type[ApiError] = _BY_CODE.get(code, ApiError)
+        kind: type[ApiError] = _BY_CODE.get(code, InternalError if code >= 500 else ApiError)
         if code == 409 and method == "POST":
             kind = AlreadyExists
         text = body[:2048].decode("utf-8", "replace")
-        fixed = text if code in {403, 415} and text else _MESSAGES.get(code, "an unexpected response")
+        fixed = text if code in {403, 415} and text else _MESSAGES.get(code, _MESSAGES[500] if code >= 500 else "")
+        fixed = fixed or "the server responded with the status code but did not return more information"
         details: dict[str, Any] = {
             "name": name,
             "kind": resource or (gvk.kind if gvk else ""),
@@ -107,7 +108,7 @@ class ApiError(Exception):
                 "apiVersion": "v1",
                 "status": "Failure",
                 "code": code,
-                "reason": kind.default_reason if code >= 500 or code in _BY_CODE else "",
+                "reason": kind.default_reason,
                 "message": f"{fixed} ({where})",
                 "details": details,
             }

@@ -5,19 +5,31 @@ the second one, when the shutdown budget is used up, is final.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 _log = structlog.get_logger("rbgctl.runtime.groups")
+
+LAST_GRACE = 0.01
 
 
 class Runnable(Protocol):
     """Something that runs until it is done or cancelled. `str()` of it names it in errors."""
 
     async def run(self) -> None: ...
+
+
+async def all_of(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines side by side. The first error cancels the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 class StopEngaged(RuntimeError):
@@ -58,9 +70,10 @@ class RunnableGroup:
         if self._stopping or self._started:
             return
         self._started = True
-        for member in list(self._members):
+        members = list(self._members)
+        for member in members:
             self._launch(member)
-        await asyncio.gather(*(self._until_ready(m) for m in list(self._members)))
+        await all_of(self._until_ready(member) for member in members)
 
     async def _until_ready(self, member: _Member) -> None:
         if member.ready is None:
@@ -100,8 +113,8 @@ class RunnableGroup:
         tasks = [m.task for m in running if m.task is not None]
         if not tasks:
             return []
-        if seconds is None or seconds > 0:
-            await asyncio.wait(tasks, timeout=seconds)
+        # Even without a budget each task has to see the first cancellation before the second one.
+        await asyncio.wait(tasks, timeout=seconds if seconds is None else max(seconds, LAST_GRACE))
         stuck = [m for m in running if m.task is not None and not m.task.done()]
         for member in stuck:
             if member.task is not None:

@@ -131,7 +131,7 @@ class Manager:
             on_relist=self.metrics.relisted,
             on_stale_read=self.metrics.stale_reads.inc,
         )
-        self.metrics.watch_cache(self.cache)
+        self.metrics.watch_cache(self.cache, self.clock.monotonic)
         self.events = Broadcaster(
             self.live,
             clock=self.clock,
@@ -326,7 +326,14 @@ class Manager:
             await self._lead()
             return
         elector = self.options.elector(self)
-        self.transport.gate = elector.remaining
+
+        def gate() -> float:
+            safe = elector.remaining()
+            if safe <= 0:
+                self.metrics.gate_refusals.inc()
+            return safe
+
+        self.transport.gate = gate
         self._elector_task = asyncio.create_task(elector.run(self._lead), name="leader election")
         self._elector_task.add_done_callback(self._election_ended)
 
@@ -389,7 +396,8 @@ class Manager:
         await self.events.stop(remaining if remaining is not None else SHUTDOWN_SECONDS)
         events.cancel()
         await self._reap([starting, events])
-        await self._flush_traces(left())
+        remaining = left()
+        await self.tracing.shutdown(SHUTDOWN_SECONDS if remaining is None else remaining)
         await self.transport.close()
         if stuck and budget != 0:
             return ShutdownTimeout(
@@ -417,13 +425,6 @@ class Manager:
         pending = [t for t in tasks if not t.done()]
         if pending:
             await asyncio.wait(pending, timeout=REAP_SECONDS)
-
-    async def _flush_traces(self, seconds: float | None) -> None:
-        if not self.tracing.enabled:
-            return
-        limit = SHUTDOWN_SECONDS if seconds is None else min(seconds, SHUTDOWN_SECONDS)
-        flushing = asyncio.create_task(asyncio.to_thread(self.tracing.shutdown))
-        await asyncio.wait([flushing], timeout=limit)
 
 
 @dataclass(frozen=True, slots=True)

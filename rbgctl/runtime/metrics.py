@@ -195,9 +195,9 @@ class Registry:
         """Prometheus text format 0.0.4."""
         return generate_latest(self.collectors)
 
-    def watch_cache(self, cache: Cache) -> None:
-        """Expose the sizes of the cache's informers, counted when scraped."""
-        self.collectors.register(_InformerCollector(cache))
+    def watch_cache(self, cache: Cache, monotonic: Callable[[], float]) -> None:
+        """Expose sizes and ages of the cache's informers, taken when scraped; `monotonic` is the cache's clock."""
+        self.collectors.register(_InformerCollector(cache, monotonic))
 
     def relisted(self, gvk: GVK, reason: str) -> None:
         """For `Cache(on_relist=...)`."""
@@ -292,17 +292,23 @@ class PrometheusQueueMetrics:
 
 
 class _InformerCollector(Collector):
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, monotonic: Callable[[], float]) -> None:
         self._cache = cache
+        self._monotonic = monotonic
 
     def collect(self) -> Iterable[Metric]:
         objects = GaugeMetricFamily("rbg_runtime_informer_objects", "Cached objects per kind", labels=["gvk"])
         size = GaugeMetricFamily("rbg_runtime_informer_bytes", "Bytes of cached bodies per kind", labels=["gvk"])
+        age = GaugeMetricFamily(
+            "rbg_runtime_informer_last_event_age_seconds", "Seconds since a kind was last heard of", labels=["gvk"]
+        )
         for gvk, informer in self._cache.informers.items():
             entries = list(informer.store.entries())
             objects.add_metric([str(gvk)], len(entries))
             size.add_metric([str(gvk)], sum(len(entry.raw) for entry in entries))
-        return (objects, size)
+            if informer.reflector is not None and informer.has_synced:
+                age.add_metric([str(gvk)], self._monotonic() - informer.reflector.last_event_at)
+        return (objects, size, age)
 
 
 _VERBS: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}

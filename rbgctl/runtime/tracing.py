@@ -4,8 +4,11 @@
 not built and the SDK is not imported.
 """
 
+import asyncio
 import contextlib
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -23,6 +26,12 @@ Kind = Literal["internal", "client", "server", "consumer"]
 
 DEFAULT_RATIO = 0.05
 SHUTDOWN_SECONDS = 5.0
+EXPORT_LOG_SECONDS = 60.0
+_EXPORT_LOGGERS = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.trace.export",
+)
 
 
 class Span(Protocol):
@@ -119,11 +128,24 @@ class Tracing:
             span.set_status(Status(StatusCode.ERROR, code))
         span.end(ended)
 
-    def shutdown(self) -> None:
-        """Send what is pending, at most 5 s. Blocks: call it from a thread."""
-        if self._provider is not None:
-            self._provider.force_flush(int(SHUTDOWN_SECONDS * 1000))
-            self._provider.shutdown()
+    async def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> None:
+        """Send what is pending; after `seconds` (never more than 5) it is left behind (RT-TR-09)."""
+        provider = self._provider
+        if provider is None:
+            return
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def flush() -> None:
+            provider.shutdown()
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by then
+                loop.call_soon_threadsafe(ended.set)
+
+        # A daemon, not the loop's executor: an exporter that hangs must not hold up the end of the process.
+        threading.Thread(target=flush, name="trace flush", daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, SHUTDOWN_SECONDS)):
+                await ended.wait()
 
 
 class _Real:
@@ -204,7 +226,25 @@ def _provider(env: Mapping[str, str], service: str) -> "TracerProvider":
         sampler = ParentBased(TraceIdRatioBased(DEFAULT_RATIO if ratio is None else ratio))
         provider = TracerProvider(resource=resource, sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    for name in _EXPORT_LOGGERS:
+        logging.getLogger(name).addFilter(OncePerMinute())
     return provider
+
+
+class OncePerMinute(logging.Filter):
+    """Lets one line a minute through: an exporter that is down repeats itself with every batch (RT-TR-09)."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._monotonic = monotonic
+        self._last = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = self._monotonic()
+        if now - self._last < EXPORT_LOG_SECONDS:
+            return False
+        self._last = now
+        return True
 
 
 def _ratio(env: Mapping[str, str]) -> float | None:

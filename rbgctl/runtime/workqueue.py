@@ -94,7 +94,7 @@ class WorkQueue(Generic[K]):
         self._limiter = limiter
         self._metrics = metrics
         self._items: dict[K, _Item[K]] = {}
-        self._processing: dict[K, float] = {}
+        self._processing: dict[K, tuple[float, float]] = {}  # when it was handed out, how long it was ready before
         self._by_priority: list[tuple[int, int, _Item[K]]] = []
         self._by_age: list[tuple[int, int, _Item[K]]] = []
         self._by_due: list[tuple[float, int, _Item[K]]] = []
@@ -283,7 +283,7 @@ class WorkQueue(Generic[K]):
         item = oldest if aged else self._pop_highest()
         item.state = _State.GONE
         del self._items[item.key]
-        self._processing[item.key] = now
+        self._processing[item.key] = (now, now - item.ready_at)
         if self._metrics is not None:
             self._metrics.handed_out(item.priority, now - item.ready_at)
         return item
@@ -311,12 +311,12 @@ class WorkQueue(Generic[K]):
 
     def done(self, key: K) -> None:
         """The hand-out of `key` has ended: unlock it. A key that is not handed out is ignored."""
-        started = self._processing.pop(key, None)
-        if started is None:
+        hand_out = self._processing.pop(key, None)
+        if hand_out is None:
             return
         now = self._promote()
         if self._metrics is not None:
-            self._metrics.done(now - started)
+            self._metrics.done(now - hand_out[0])
         item = self._items.get(key)
         if item is not None and item.state is _State.PARKED:
             self._offer(item)
@@ -348,15 +348,19 @@ class WorkQueue(Generic[K]):
         """Keys handed out and not done."""
         return len(self._processing)
 
+    def waited(self, key: K) -> float:
+        """Seconds that a key which is handed out now had been ready before; 0 for any other."""
+        return self._processing.get(key, (0.0, 0.0))[1]
+
     def unfinished_seconds(self) -> float:
         """Sum of the ages of all hand-outs that are not done (RT-MT-14)."""
         now = self._clock.monotonic()
-        return sum(now - started for started in self._processing.values())
+        return sum(now - started for started, _ in self._processing.values())
 
     def longest_running_seconds(self) -> float:
         """Age of the oldest hand-out that is not done (RT-MT-15)."""
         now = self._clock.monotonic()
-        return max((now - started for started in self._processing.values()), default=0.0)
+        return max((now - started for started, _ in self._processing.values()), default=0.0)
 
     # ---- end ----
 

@@ -12,7 +12,7 @@ from rbgctl.api.kinds import ROLE_BASED_GROUP
 from rbgctl.machinery.gvk import NN, RawObject
 from rbgctl.playground.deployment import ManagerProcess
 from rbgctl.runtime.client import LiveClient
-from rbgctl.runtime.errors import BadRequest, Invalid
+from rbgctl.runtime.errors import BadRequest, InternalError, Invalid
 from rbgctl.runtime.testing.envtest import EnvTest
 
 
@@ -155,7 +155,6 @@ def with_role(**changes: object) -> RawObject:
         (with_role(name=""), "spec.roles[0].name"),
         (with_role(podManagementPolicy="Sometimes"), "podManagementPolicy"),
         (group("ns"), "spec.roles"),
-        (with_role(unknownField=1), "unknownField"),
     ],
 )
 async def test_an_invalid_group_is_refused_with_the_field_named(
@@ -163,8 +162,16 @@ async def test_an_invalid_group_is_refused_with_the_field_named(
 ) -> None:
     manifest["metadata"]["namespace"] = namespace
     with pytest.raises((Invalid, BadRequest)) as refused:
-        await client.apply(manifest, field_manager="user", strict=True)
+        await client.create(manifest)
     assert field in refused.value.message
+
+
+async def test_a_misspelt_field_is_refused_rather_than_dropped(client: LiveClient, namespace: str) -> None:
+    manifest = group(namespace, role("web"))
+    manifest["spec"]["rolez"] = []
+    with pytest.raises((Invalid, BadRequest, InternalError)) as refused:
+        await client.apply(manifest, field_manager="user", strict=True)
+    assert "rolez" in refused.value.message
 
 
 async def test_a_group_that_cannot_work_says_so_in_status_and_event(

@@ -221,7 +221,8 @@ async def test_health_and_plain_metrics_endpoints(env: EnvTest, client: LiveClie
         assert status == 200
         assert 'controller_runtime_reconcile_total{controller="copier",result="success"}' in text
         assert 'rest_client_requests_total{code="200"' in text
-        assert 'rbg_runtime_informer_objects{gvk="v1, Kind=ConfigMap"}' in text
+        for name in ("objects", "bytes", "last_event_age_seconds"):
+            assert f'rbg_runtime_informer_{name}{{gvk="v1, Kind=ConfigMap"}}' in text
 
 
 async def test_secure_metrics_ask_the_api_server(env: EnvTest, client: LiveClient, namespace: str) -> None:  # RT-HZ-06

@@ -11,12 +11,13 @@ become Ready, fail and end by the rules in `stages/`.
 import asyncio
 import base64
 import contextlib
+import errno
 import os
 import random
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from rbgctl.machinery.gvk import GVK, NN, RawObject, Resource
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig, StaticToken
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import NotFound
+from rbgctl.runtime.errors import NotFound, TransportError
 from rbgctl.runtime.testing.assets import find_assets
 from rbgctl.runtime.testing.certificates import Authority, new_key, private_key_pem, public_key_pem
 from rbgctl.runtime.testing.kubeconfig import kubeconfig
@@ -41,6 +42,8 @@ SERVICE_ACCOUNT = GVK("", "v1", "ServiceAccount")
 STAGES = Path(__file__).parent / "stages"
 PORT_ATTEMPTS = 5
 LOOPBACK = "127.0.0.1"
+ROOM = 192 << 20
+"""Bytes of disk without which starting is not even tried: etcd alone reserves 128 MiB."""
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -52,6 +55,10 @@ AUDIT_POLICY = {
 
 class PortInUse(Exception):
     """The port asked for is taken."""
+
+
+class DiskFull(ControlPlaneCrashed):
+    """There is no room for the data of a control plane."""
 
 
 def free_port() -> int:
@@ -74,8 +81,8 @@ class EnvTest:
 
     nodes: simulated nodes, 0 for the API server only. gpus_per_node: capacity of nvidia.com/gpu.
     crds: CustomResourceDefinition objects, files or directories to install. static: REST resources known to the
-    caller. directory: where everything lives (a new temporary one by default, in memory when there is room);
-    keep leaves it behind. port: of the API server, 0 for a free one. audit: write audit.log.
+    caller. directory: where everything lives, new or empty (a temporary one by default, in memory when there is
+    room); it is removed at the end unless keep. port: of the API server, 0 for a free one. audit: write audit.log.
     api_server_args: added at the end. stages: further kwok Stage files. stage_crd: let tests create Stage objects.
     """
 
@@ -123,27 +130,49 @@ class EnvTest:
     # -- life cycle -------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Raises ControlPlaneCrashed, PortInUse or AssetsMissing; nothing is left running then."""
+        """Raises ControlPlaneCrashed (DiskFull when that is why), PortInUse, AssetsMissing, or ValueError for a
+        directory that holds something. Nothing is left running then.
+        """
         self._assets = self._assets or await find_assets()
         self.directory = _make_directory(self._given_directory)
         self.processes = Processes(self.directory, keep=self._keep)
-        await self.processes.open()
         try:
+            _check_room(self.directory, ROOM)
+            await self.processes.open()
             async with asyncio.timeout(_start_timeout()):
                 await self._start_api_server()
-                await self._open_admin()
-                await asyncio.gather(
-                    self.install_crds(self._crds), self._start_cluster() if self.nodes else asyncio.sleep(0)
-                )
+                await self._unless_crashed(self._set_up())
         except TimeoutError:
             logs = "\n".join(f"{name}:\n{tail(path)}" for name, path in self.processes.logs.items())
             await self.stop()
             raise ControlPlaneCrashed(
                 f"the control plane did not start within {_start_timeout():g} s\n{logs}"
             ) from None
-        except BaseException:
+        except BaseException as error:
+            full = _disk_full(error, self.directory)
             await self.stop()
+            if full is not None:
+                raise full from error
             raise
+
+    async def _set_up(self) -> None:
+        await self._open_admin()
+        await asyncio.gather(self.install_crds(self._crds), self._start_cluster() if self.nodes else asyncio.sleep(0))
+
+    async def _unless_crashed(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work`, or raise the crash of a component the moment it is known."""
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task, self.failed}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done() and isinstance(task.exception(), TransportError):
+                # A connection broken by a crash is often noticed before the crash itself is reported.
+                await asyncio.wait({self.failed}, timeout=1.0)
+            if self.failed.done():
+                self.failed.result()
+            task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
 
     async def stop(self) -> None:
         """Stop everything and remove the directory unless `keep`."""
@@ -479,8 +508,6 @@ class EnvTest:
             taints = {t["key"] for t in node["spec"].get("taints", ())}
             if conditions.get("Ready") == "True" and "node.kubernetes.io/not-ready" not in taints:
                 ready.add(node["metadata"]["name"])
-            if self.failed.done():
-                self.failed.result()
             if len(ready) >= self.nodes:
                 break
         async for _type, _account in self._admin.watch(
@@ -506,10 +533,35 @@ def _local(config: Mapping[str, Any], port: int, ca: bytes) -> dict[str, Any]:
 def _make_directory(given: Path | None) -> Path:
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
+        if any(given.iterdir()):
+            raise ValueError(f"{given} is not empty: a control plane needs a directory of its own")
         return given
     memory = Path("/dev/shm")  # noqa: S108 - a private directory is made inside
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30
     return Path(tempfile.mkdtemp(prefix="envtest-", dir=memory if roomy else None))
+
+
+def _check_room(directory: Path, wanted: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < wanted:
+        raise DiskFull(
+            f"the disk is full: {directory} has {free >> 20} MiB left, a control plane needs {wanted >> 20} MiB; "
+            "free some space or set TMPDIR to a directory on another disk"
+        )
+
+
+def _disk_full(error: BaseException, directory: Path) -> DiskFull | None:
+    """What to say when `error` came from a full disk, whether it says so or could not even write its log."""
+    if isinstance(error, DiskFull):
+        return None
+    told = (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "no space left" in str(error)
+    free = shutil.disk_usage(directory).free if directory.exists() else 1 << 20
+    if not told and free >= 1 << 20:
+        return None
+    return DiskFull(
+        f"the disk is full: {directory} has {free >> 20} MiB left; free some space or set TMPDIR to a directory on "
+        "another disk"
+    )
 
 
 def _check_port(port: int) -> None:

@@ -3,11 +3,16 @@
 import asyncio
 import contextlib
 import json
+import os
+import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rbgctl.runtime.testing import guardian
+
+GUARDIAN_ENDED = "the guardian of the control plane was killed, and all its components with it"
 
 
 class ControlPlaneCrashed(Exception):
@@ -15,12 +20,29 @@ class ControlPlaneCrashed(Exception):
 
 
 def tail(path: Path, lines: int = 12) -> str:
-    """The last lines of a log, indented."""
+    """The last lines of a log, indented; of a Go program that panicked, the last ones before the stack trace."""
     try:
-        text = path.read_text(errors="replace")
+        found = path.read_text(errors="replace").strip().splitlines()
     except OSError:
         return "  (no log)"
-    return "\n".join(f"  {line[:400]}" for line in text.strip().splitlines()[-lines:]) or "  (empty log)"
+    trace = next((n for n, line in enumerate(found) if n and re.match(r"goroutine \d+", line)), len(found))
+    return "\n".join(f"  {line[:400]}" for line in found[:trace][-lines:] if line) or "  (empty log)"
+
+
+async def process_ended(pid: int) -> None:
+    """Until the process is gone or a zombie; it need not be a child."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(handle, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
 
 
 class Processes:
@@ -34,6 +56,8 @@ class Processes:
         self._started: dict[str, asyncio.Future[int]] = {}
         self._exited: dict[str, asyncio.Future[int]] = {}
         self._stopping: set[str] = set()
+        self._closing = False
+        self._orphans: list[int] = []
         self.logs: dict[str, Path] = {}
         self.pids: dict[str, int] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -67,9 +91,11 @@ class Processes:
         self._stopping.discard(name)
         self._started[name] = loop.create_future()
         self._exited[name] = loop.create_future()
-        await self._send({"start": name, "argv": [str(a) for a in argv], "env": dict(env or {}), "log": str(log)})
-        self.pids[name] = await self._started[name]
-        return self.pids[name]
+        try:
+            await self._send({"start": name, "argv": [str(a) for a in argv], "env": dict(env or {}), "log": str(log)})
+        except ConnectionError:
+            raise ControlPlaneCrashed(f"cannot start {name}: {GUARDIAN_ENDED}") from None
+        return await self._started[name]
 
     async def stop(self, name: str, grace: float = 0.0) -> None:
         """Stop one process on purpose; 0 kills at once."""
@@ -80,13 +106,18 @@ class Processes:
     async def close(self, grace: float) -> None:
         """Stop everything; `grace` seconds are shared by all. The directory is removed unless kept."""
         self._stopping.update(self.logs)
-        if self._process is None:
-            return
-        with contextlib.suppress(ConnectionError):
-            await self._send({"quit": grace})
-        await self._process.wait()
+        self._closing = True
+        if self._process is not None:
+            with contextlib.suppress(ConnectionError):
+                await self._send({"quit": grace})
+            await self._process.wait()
         if self._reader is not None:
             await self._reader
+        # Only a guardian that was killed leaves work: its children die by themselves, then the directory can go.
+        for pid in self._orphans:
+            await process_ended(pid)
+        if not self._keep:
+            await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
         if not self.failed.done():
             self.failed.cancel()
 
@@ -102,12 +133,26 @@ class Processes:
         async for line in self._process.stdout:
             report = json.loads(line)
             if "started" in report:
+                self.pids[report["started"]] = report["pid"]
                 self._started[report["started"]].set_result(report["pid"])
             elif "failed" in report:
                 name = report["failed"]
                 self._started[name].set_exception(ControlPlaneCrashed(f"cannot start {name}: {report['error']}"))
             elif "exited" in report:
                 self._ended(report["exited"], report["code"])
+        self._guardian_ended()
+
+    def _guardian_ended(self) -> None:
+        self._orphans = list(self.pids.values())
+        self.pids.clear()
+        for name, started in self._started.items():
+            if not started.done():
+                started.set_exception(ControlPlaneCrashed(f"cannot start {name}: {GUARDIAN_ENDED}"))
+        for exited in self._exited.values():
+            if not exited.done():
+                exited.set_result(-9)
+        if not self._closing and not self.failed.done():
+            self.failed.set_exception(ControlPlaneCrashed(GUARDIAN_ENDED))
 
     def _ended(self, name: str, code: int) -> None:
         self.pids.pop(name, None)

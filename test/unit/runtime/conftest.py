@@ -9,15 +9,18 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class LoopClock:
-    """Monotonic time is the loop's; the wall clock starts at 2026 and runs with it."""
+    """Monotonic time is the loop's; the wall clock shows the start of 2026 when first asked and runs with it."""
 
     def __init__(self) -> None:
-        self._began = asyncio.get_running_loop().time()
+        # Not now: virtual time begins after the fixtures.
+        self._began: float | None = None
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
     def now(self) -> datetime:
+        if self._began is None:
+            self._began = self.monotonic()
         return START + timedelta(seconds=self.monotonic() - self._began)
 
     async def sleep(self, seconds: float) -> None:

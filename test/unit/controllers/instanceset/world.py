@@ -164,7 +164,8 @@ class World:
             if isinstance(step, InOrder):
                 worked = self._run(step.steps, keep_going=step.keep_going)
             elif isinstance(step, Together):
-                worked = all([self._run([s]) for s in step.branches])
+                outcomes = [self._run([s]) for s in step.branches]
+                worked = all(outcomes)
             else:
                 worked = self._single(step)
             done = done and worked
