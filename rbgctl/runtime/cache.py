@@ -225,12 +225,16 @@ class Cache:
         unknown: bool = False,
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """A write on behalf of `owner`: to `rv`, or gone, or with unknown outcome. Kinds not cached get no fence."""
+        """A write on behalf of `owner`: to `rv`, or gone, or with unknown outcome.
+
+        What the cache will never show gets no fence: kinds not cached, other namespaces, labels that do not match.
+        """
         informer = self._informers.get(gvk)
-        if informer is None:
+        if informer is None or (informer.options.namespace and informer.options.namespace != key.namespace):
             return
         selector = informer.options.labels
-        if selector is not None and labels is not None and not selector.matches(labels):
+        outside = selector is not None and labels is not None and not selector.matches(labels)
+        if outside and informer.store.get(key) is None:
             return
         now = self._clock.monotonic()
         self._fences.record(owner, (gvk, key), rv=rv, gone_uid=gone_uid, unknown=unknown, at=now)
@@ -238,31 +242,40 @@ class Cache:
     async def caught_up(self, owner: Hashable, timeout: float = FENCE_TIMEOUT) -> frozenset[Written]:
         """Wait until the cache shows all that `owner` wrote, at most `timeout` s.
 
-        What it still does not show then, or whose outcome is unknown, is read live and stored; those objects are
-        returned. Other owners never wait.
+        What it still does not show then, and at once what had an unknown outcome, is read live and stored; those
+        objects are returned. Other owners never wait. Raises what a live read raises, except NotFound.
         """
         ends = self._clock.monotonic() + timeout
+        read: set[Written] = set()
         while True:
-            waiting: dict[Written, Fence] = {}
-            for what, fence in self._fences.pending(owner, self._clock.monotonic()).items():
-                if self._met(what, fence):
-                    self._fences.drop(owner, what)
-                else:
-                    waiting[what] = fence
-            left = ends - self._clock.monotonic()
-            if not waiting or left <= 0 or any(f.needs_live_read for f in waiting.values()):
-                break
-            events = [asyncio.ensure_future(self._informers[gvk].changed()) for gvk in {g for g, _ in waiting}]
-            try:
-                await asyncio.wait(events, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for event in events:
-                    event.cancel()
-        for what in waiting:
-            self._on_stale_read()
-            await self._read_live(what)
+            waiting = self._unmet(owner)
+            late = self._clock.monotonic() >= ends
+            unknown = [what for what, fence in waiting.items() if fence.needs_live_read]
+            for what in waiting if late else unknown:
+                read.add(what)
+                self._on_stale_read()
+                await self._read_live(what)
+            for what in unknown:
+                self._fences.drop(owner, what)
+            if late or not waiting:
+                return frozenset(read)
+            if not unknown:
+                await self._any_change({gvk for gvk, _ in waiting}, ends - self._clock.monotonic())
+
+    def _unmet(self, owner: Hashable) -> dict[Written, Fence]:
+        waiting = self._fences.pending(owner, self._clock.monotonic())
+        for what in [w for w, fence in waiting.items() if self._met(w, fence)]:
             self._fences.drop(owner, what)
-        return frozenset(waiting)
+            del waiting[what]
+        return waiting
+
+    async def _any_change(self, gvks: set[GVK], timeout: float) -> None:
+        waits = [asyncio.ensure_future(self._informers[gvk].changed().wait()) for gvk in gvks]
+        try:
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _met(self, what: Written, fence: Fence) -> bool:
         informer = self._informers[what[0]]
@@ -273,19 +286,31 @@ class Cache:
     async def _read_live(self, what: Written) -> None:
         gvk, key = what
         informer = self._informers[gvk]
-        entry: Entry | None
         try:
-            live = await self._live.get(gvk, key)
+            live = await self._live_object(informer, key)
+        except ApiError:
+            _log.warning("live read after an unobserved write failed", kind=gvk.kind, object=str(key))
+            raise
+        entry: Entry | None = None
+        if live is not None:
+            if informer.options.form == "metadata":
+                live = {k: live[k] for k in ("apiVersion", "kind", "metadata")}
             entry = informer.decoder().entry(orjson.dumps(live))
             selector = informer.options.labels
             if selector is not None and not selector.matches(dict(entry.header.labels)):
                 entry = None
-        except NotFound:
-            entry = None
-        except ApiError:
-            _log.warning("live read after an unobserved write failed", kind=gvk.kind, object=str(key))
-            raise
         informer.refresh(key, entry)
+
+    async def _live_object(self, informer: Informer, key: NN) -> RawObject | None:
+        fields = informer.options.fields
+        if fields:
+            # Only the server can tell whether a field selector matches.
+            found = await self._live.list(informer.gvk, key.namespace, fields=f"{fields},metadata.name={key.name}")
+            return found.items[0] if found.items else None
+        try:
+            return await self._live.get(informer.gvk, key)
+        except NotFound:
+            return None
 
 
 class Decoded(Generic[T]):

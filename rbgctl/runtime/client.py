@@ -16,7 +16,7 @@ from rbgctl.machinery.canonical_json import escape_html
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import ApiError, Conflict, Gone, TransportError
+from rbgctl.runtime.errors import ApiError, Conflict, NotFound, TransportError, needs_relist
 from rbgctl.runtime.transport import Pool, Response, Transport
 
 PAGE_SIZE = 500
@@ -142,8 +142,8 @@ class LiveClient:
         while True:
             try:
                 answer = await self._call("GET", resource.path(namespace), gvk, NN(namespace, ""), params=params)
-            except Gone:
-                if "continue" not in params:
+            except ApiError as error:
+                if "continue" not in params or not needs_relist(error):
                     raise
                 params = {k: v for k, v in params.items() if k not in {"limit", "continue"}}
                 items = []
@@ -166,9 +166,11 @@ class LiveClient:
         return _object(answer, "POST")
 
     async def create_subresource(self, gvk: GVK, key: NN, subresource: str, body: RawObject) -> RawObject:
-        """POST to a sub-resource: token, eviction, binding."""
+        """POST to a sub-resource: token, eviction, binding. A body without name and namespace gets those of `key`."""
         path = await self._path(gvk, key, subresource)
-        return _object(await self._call("POST", path, gvk, key, body=body), "POST")
+        parent = {"name": key.name, **({"namespace": key.namespace} if key.namespace else {})}
+        named = {**body, "metadata": {**parent, **(body.get("metadata") or {})}}
+        return _object(await self._call("POST", path, gvk, key, body=named), "POST")
 
     async def update(self, obj: RawObject, *, subresource: str = "", field_manager: str = "") -> RawObject:
         gvk, key = GVK.of(obj), NN.of(obj)
@@ -420,10 +422,14 @@ class CachedClient:
         except TransportError:
             self._cache.record_write(self._owner, gvk, key, unknown=True)
             raise
+        except NotFound:
+            if uid:  # somebody else deleted it, and the cache does not show that either
+                self._cache.record_write(self._owner, gvk, key, gone_uid=uid)
+            raise
         if left is None:
             self._cache.record_write(self._owner, gvk, key, gone_uid=uid or "*")
         else:
-            self._cache.record_write(self._owner, gvk, key, rv=left["metadata"]["resourceVersion"])
+            self._record(gvk, left)
         return left
 
     async def _written(self, gvk: GVK, key: NN, call: Awaitable[RawObject]) -> RawObject:
@@ -432,8 +438,13 @@ class CachedClient:
         except TransportError:
             self._cache.record_write(self._owner, gvk, key, unknown=True)
             raise
-        self._cache.record_write(self._owner, gvk, NN.of(answer), rv=answer["metadata"].get("resourceVersion") or "")
+        self._record(gvk, answer)
         return answer
+
+    def _record(self, gvk: GVK, answer: RawObject) -> None:
+        meta = answer["metadata"]
+        rv, labels = meta.get("resourceVersion") or "", meta.get("labels") or {}
+        self._cache.record_write(self._owner, gvk, NN.of(answer), rv=rv, labels=labels)
 
 
 async def retry_on_conflict(

@@ -9,112 +9,38 @@ import binascii
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+from urllib.parse import quote
 
 import structlog
 import yaml
 
-from rbgctl.runtime.clock import Clock, SystemClock
+from rbgctl.runtime.clock import Clock
+from rbgctl.runtime.credentials import BasicAuth, ConfigError, Credential, NoCredential, StaticToken, TokenFile
+from rbgctl.runtime.exec_credential import ExecPlugin, ExecSpec
+from rbgctl.runtime.proxy import proxy_from_environment
+
+__all__ = ["BasicAuth", "ClusterConfig", "ConfigError", "Credential", "NoCredential", "StaticToken", "TokenFile"]
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
+EXEC_EXTENSION = "client.authentication.k8s.io/exec"
+
 _log = structlog.get_logger("rbgctl.runtime.config")
 
-
-class ConfigError(Exception):
-    """The configuration cannot be used; the text names the file and the entry."""
-
-
-class Credential(Protocol):
-    """What a request carries to say who sends it."""
-
-    def headers(self) -> Mapping[str, str]:
-        """Authentication headers for the next request; may re-read files, never blocks on the network."""
-        ...
-
-    def on_unauthorized(self) -> bool:
-        """The server answered 401. True when the credential changed and one retry is worth it (RT-CF-03)."""
-        ...
-
-
-class NoCredential:
-    """Nothing beyond the TLS client certificate, if any."""
-
-    def headers(self) -> Mapping[str, str]:
-        return {}
-
-    def on_unauthorized(self) -> bool:
-        return False
-
-
-class StaticToken:
-    """A bearer token that never changes."""
-
-    def __init__(self, token: str) -> None:
-        self._headers = {"Authorization": f"Bearer {token}"}
-
-    def headers(self) -> Mapping[str, str]:
-        return self._headers
-
-    def on_unauthorized(self) -> bool:
-        return False
-
-
-class BasicAuth(StaticToken):
-    """User name and password."""
-
-    def __init__(self, username: str, password: str) -> None:
-        text = base64.b64encode(f"{username}:{password}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {text}"}
-
-
-class TokenFile:
-    """A bearer token in a file that rotates (RT-CF-03).
-
-    Read again about every 50 s; an unreadable or empty file keeps the old token. Raises ConfigError when the first
-    read fails.
-    """
-
-    MAX_AGE = 50.0
-
-    def __init__(self, path: Path, clock: Clock | None = None) -> None:
-        self._path = path
-        self._clock = clock or SystemClock()
-        self._token = ""
-        self._read_at = 0.0
-        if not self._read():
-            raise ConfigError(f"{path} holds no token")
-
-    def _read(self) -> bool:
-        """True when the token changed."""
-        self._read_at = self._clock.monotonic()
-        try:
-            token = self._path.read_text().strip()
-        except OSError as error:
-            if not self._token:
-                raise ConfigError(f"cannot read the token file {self._path}: {error.strerror}") from error
-            _log.warning("token file unreadable, keeping the old token", path=str(self._path), error=str(error))
-            return False
-        if not token or token == self._token:
-            return False
-        self._token = token
-        return True
-
-    def headers(self) -> Mapping[str, str]:
-        if self._clock.monotonic() - self._read_at >= self.MAX_AGE:
-            self._read()
-        return {"Authorization": f"Bearer {self._token}"}
-
-    def on_unauthorized(self) -> bool:
-        return self._read()
+Files = tuple[Path, ...]
 
 
 @dataclass(slots=True)
 class ClusterConfig:
-    """Everything needed to open connections to one API server."""
+    """Everything needed to open connections to one API server.
+
+    ca_file, client_cert_files: where `ca` and `client_cert` came from, read again when they change. proxy: URL of an
+    HTTP proxy, None connects directly. impersonate: headers that ask to act as somebody else, in order.
+    """
 
     server: str
     ca: bytes | None = None
@@ -124,7 +50,13 @@ class ClusterConfig:
     credential: Credential = field(default_factory=NoCredential)
     namespace: str = "default"
     proxy: str | None = None
-    impersonate: Mapping[str, str] = field(default_factory=dict)
+    impersonate: Sequence[tuple[str, str]] = ()
+    ca_file: Path | None = None
+    client_cert_files: tuple[Path, Path] | None = None
+    _stamps: dict[Path, tuple[int, int, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._stamps = {path: _stamp(path) for path in self._files()}
 
     @property
     def host(self) -> str:
@@ -141,11 +73,37 @@ class ClusterConfig:
             if self.insecure:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            if self.client_cert:
-                _load_pair(context, *self.client_cert)
+            pair = self.credential.client_cert() or self.client_cert
+            if pair:
+                _load_pair(context, *pair)
         except (ssl.SSLError, ValueError) as error:
             raise ConfigError(f"unusable certificate data for {self.server}: {error}") from error
         return context
+
+    def reload(self) -> bool:
+        """Read certificate files that changed on disk; True when their content did (RT-CF-04, RT-CF-05).
+
+        A file that cannot be read or used keeps the old content.
+        """
+        changed = [path for path in self._files() if _stamp(path) != self._stamps.get(path)]
+        if not changed:
+            return False
+        self._stamps.update((path, _stamp(path)) for path in changed)
+        before = self.ca, self.client_cert
+        try:
+            if self.ca_file is not None:
+                self.ca = self.ca_file.read_bytes()
+            if self.client_cert_files is not None:
+                cert, key = self.client_cert_files
+                self.client_cert = cert.read_bytes(), key.read_bytes()
+            self.ssl_context()
+        except (OSError, ConfigError) as error:
+            _log.warning("changed certificate files are unusable, keeping the old ones", error=str(error))
+            self.ca, self.client_cert = before
+        return (self.ca, self.client_cert) != before
+
+    def _files(self) -> Files:
+        return (*((self.ca_file,) if self.ca_file is not None else ()), *(self.client_cert_files or ()))
 
     @classmethod
     def load(
@@ -156,34 +114,49 @@ class ClusterConfig:
     ) -> "ClusterConfig":
         """The configuration to use here. Raises ConfigError when there is none or it is broken."""
         if kubeconfig:
-            return _from_files([Path(kubeconfig)], context, must_exist=True)
+            return _from_files([Path(kubeconfig)], context, env, must_exist=True)
         if not env.get("KUBECONFIG"):
             if env.get("KUBERNETES_SERVICE_HOST") and env.get("KUBERNETES_SERVICE_PORT"):
                 return cls.in_cluster(env)
-            return _from_files([Path(env.get("HOME", "~")).expanduser() / ".kube" / "config"], context, must_exist=True)
+            home = Path(env.get("HOME", "~")).expanduser()
+            return _from_files([home / ".kube" / "config"], context, env, must_exist=True)
         paths = [Path(p) for p in env["KUBECONFIG"].split(os.pathsep) if p]
-        return _from_files(paths, context, must_exist=False)
+        return _from_files(paths, context, env, must_exist=False)
 
     @classmethod
-    def in_cluster(cls, env: Mapping[str, str] = os.environ, root: Path = SERVICE_ACCOUNT) -> "ClusterConfig":
+    def in_cluster(
+        cls, env: Mapping[str, str] = os.environ, root: Path = SERVICE_ACCOUNT, clock: Clock | None = None
+    ) -> "ClusterConfig":
         """From the pod's service account (RT-CF-02). Raises ConfigError outside a pod."""
         host, port = env.get("KUBERNETES_SERVICE_HOST"), env.get("KUBERNETES_SERVICE_PORT")
         if not host or not port:
             raise ConfigError("not in a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set")
         if ":" in host:
             host = f"[{host}]"
-        ca: bytes | None = None
-        try:
-            ca = (root / "ca.crt").read_bytes()
-        except OSError as error:
-            _log.warning("cluster CA unreadable, using the system's roots", error=str(error))
+        server = f"https://{host}:{port}"
         namespace_file = root / "namespace"
-        return cls(
-            server=f"https://{host}:{port}",
-            ca=ca,
-            credential=TokenFile(root / "token"),
+        config = cls(
+            server=server,
+            credential=TokenFile(root / "token", clock),
             namespace=namespace_file.read_text() if namespace_file.exists() else "default",
+            proxy=proxy_from_environment(server, env),
+            ca_file=root / "ca.crt",
         )
+        try:
+            config.ca = (root / "ca.crt").read_bytes()
+            config.ssl_context()
+        except (OSError, ConfigError) as error:
+            config.ca = None
+            _log.warning("cluster CA unusable, using the system's roots", error=str(error))
+        return config
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def _load_pair(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
@@ -194,7 +167,7 @@ def _load_pair(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
         context.load_cert_chain(file.name)
 
 
-def _from_files(paths: list[Path], context: str | None, *, must_exist: bool) -> ClusterConfig:
+def _from_files(paths: list[Path], context: str | None, env: Mapping[str, str], *, must_exist: bool) -> ClusterConfig:
     merged: dict[str, dict[str, tuple[Any, Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
     current = ""
     seen = 0
@@ -233,16 +206,23 @@ def _from_files(paths: list[Path], context: str | None, *, must_exist: bool) -> 
     private = _data(user, "client-key", user_file)
     if (cert is None) != (private is None):
         raise ConfigError(f"kubeconfig {user_file}: user {chosen.get('user')!r} needs both client certificate and key")
+    server = str(cluster["server"]).rstrip("/")
+    server = server if "://" in server else f"https://{server}"
+    proxy = str(cluster.get("proxy-url") or "") or proxy_from_environment(server, env)
+    if proxy and not proxy.startswith(("http://", "https://")):
+        raise ConfigError(f"kubeconfig {cluster_file}: proxy {proxy} is neither http:// nor https://")
     return ClusterConfig(
-        server=str(cluster["server"]).rstrip("/"),
+        server=server,
         ca=_data(cluster, "certificate-authority", cluster_file),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         tls_server_name=cluster.get("tls-server-name") or None,
         client_cert=(cert, private) if cert is not None and private is not None else None,
-        credential=_credential(user, user_file, chosen.get("user", "")),
+        credential=_credential(user, user_file, chosen.get("user", ""), _exec_cluster(cluster, cluster_file)),
         namespace=chosen.get("namespace") or "default",
-        proxy=cluster.get("proxy-url") or None,
-        impersonate={"Impersonate-User": user["as"]} if user.get("as") else {},
+        proxy=proxy,
+        impersonate=_impersonation(user),
+        ca_file=_file(cluster, "certificate-authority", cluster_file),
+        client_cert_files=_pair_files(user, user_file),
     )
 
 
@@ -266,15 +246,56 @@ def _data(entry: Mapping[str, Any], key: str, file: Path) -> bytes | None:
     return None
 
 
-def _credential(user: Mapping[str, Any], file: Path, name: str) -> Credential:
-    if user.get("exec") or user.get("auth-provider"):
-        kind = "exec" if user.get("exec") else "auth-provider"
+def _file(entry: Mapping[str, Any], key: str, file: Path) -> Path | None:
+    """The file `key` is read from: none when the data is embedded, which wins."""
+    return file.parent / str(entry[key]) if entry.get(key) and not entry.get(f"{key}-data") else None
+
+
+def _pair_files(user: Mapping[str, Any], file: Path) -> tuple[Path, Path] | None:
+    cert, key = _file(user, "client-certificate", file), _file(user, "client-key", file)
+    return (cert, key) if cert is not None and key is not None else None
+
+
+def _impersonation(user: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    headers = [("Impersonate-User", str(user["as"]))] if user.get("as") else []
+    if user.get("as-uid"):
+        headers.append(("Impersonate-Uid", str(user["as-uid"])))
+    headers += [("Impersonate-Group", str(group)) for group in user.get("as-groups") or ()]
+    for key, values in (user.get("as-user-extra") or {}).items():
+        headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(value)) for value in values or ()]
+    return tuple(headers)
+
+
+def _exec_cluster(cluster: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    ca = _data(cluster, "certificate-authority", file)
+    extension = next(
+        (e.get("extension") for e in cluster.get("extensions") or () if e.get("name") == EXEC_EXTENSION), None
+    )
+    found = {
+        "server": cluster.get("server"),
+        "tls-server-name": cluster.get("tls-server-name"),
+        "insecure-skip-tls-verify": cluster.get("insecure-skip-tls-verify"),
+        "certificate-authority-data": base64.b64encode(ca).decode() if ca else None,
+        "proxy-url": cluster.get("proxy-url"),
+        "config": extension,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _credential(user: Mapping[str, Any], file: Path, name: str, cluster: Mapping[str, Any]) -> Credential:
+    if user.get("auth-provider"):
         raise ConfigError(
-            f"kubeconfig {file}: user {name!r} logs in through {kind}, which this version does not run; use a token, "
-            "a token file or a client certificate"
+            f"kubeconfig {file}: user {name!r} logs in through an auth-provider, which Kubernetes has removed; use an "
+            "exec plugin, a token or a client certificate"
         )
+    if user.get("exec"):
+        entry = dict(user["exec"])
+        command = str(entry.get("command") or "")
+        if "/" in command:
+            entry["command"] = str(file.parent / command)
+        return ExecPlugin(ExecSpec.parse(entry, cluster=cluster, where=f"kubeconfig {file}: user {name!r}"))
     if user.get("tokenFile"):
-        return TokenFile(file.parent / str(user["tokenFile"]))
+        return TokenFile(file.parent / str(user["tokenFile"]), initial=str(user.get("token") or ""))
     if user.get("token"):
         return StaticToken(str(user["token"]))
     if user.get("username"):

@@ -21,9 +21,13 @@ class Fence:
     at: float = 0.0
 
     def merge(self, *, rv: str, gone_uid: str, unknown: bool, at: float) -> None:
-        """The highest resourceVersion stays, an absence is added to it (RT-CA-21)."""
+        """The highest resourceVersion stays, an absence is added to it (RT-CA-21).
+
+        A write after an absence made the object anew; whoever has seen its resourceVersion has seen the absence too.
+        """
         if rv and (not self.rv or newer_or_equal(rv, self.rv)):
             self.rv = rv
+            self.gone_uid = ""
         self.gone_uid = gone_uid or self.gone_uid
         self.unknown = self.unknown or unknown
         self.at = at

@@ -1,6 +1,8 @@
 """A small HTTP server as a runnable of the manager: health, metrics, debugging (RT-HZ-04)."""
 
 import asyncio
+import errno
+import os
 import ssl
 
 import structlog
@@ -76,7 +78,9 @@ class HttpServer:
                 await site.start()
             except OSError as error:
                 where = f"{self._host or ''}:{self._port}"
-                raise OSError(error.errno, f"the {self} cannot listen on {where}: {error.strerror}") from error
+                known = error.errno is not None and error.errno in errno.errorcode
+                reason = os.strerror(error.errno or 0) if known else error.strerror
+                raise OSError(error.errno, f"the {self} cannot listen on {where}: {reason}") from error
             self.port = runner.addresses[0][1]
             _log.info("serving", server=self._name, address=f"{self._host or ''}:{self.port}")
             self._started.set()

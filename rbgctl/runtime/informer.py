@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import structlog
@@ -46,6 +46,9 @@ class KindOptions:
             raise ValueError("two declarations restrict the same kind differently")
         if self.hot and other.hot and self.hot is not other.hot:
             raise ValueError("two declarations of the same kind name different hot fields")
+        for name in self.indexes.keys() & other.indexes.keys():
+            if self.indexes[name] is not other.indexes[name]:
+                raise ValueError(f"two declarations of the same kind define index {name!r} differently")
         return KindOptions(
             namespace=self.namespace,
             labels=self.labels,
@@ -118,14 +121,10 @@ class Informer:
     # -- before and while running -----------------------------------------------------------------------------
 
     def configure(self, options: KindOptions) -> None:
-        """Widen the options; only before it runs."""
-        if self.reflector is not None:
-            for name, function in options.indexes.items():
-                self.add_index(name, function)
-            if options.hot or options.keep_annotations or options.keep_managers:
-                raise ValueError(f"informer of {self.gvk.kind} runs already and cannot keep more fields")
-            return
+        """Widen the options. Raises ValueError for a contradiction, and for more than new indexes once it runs."""
         merged = self.options.merged(options)
+        if self.reflector is not None and replace(merged, indexes=self.options.indexes) != self.options:
+            raise ValueError(f"informer of {self.gvk.kind} runs already and cannot keep more than it does")
         for name, function in merged.indexes.items():
             if name not in self.options.indexes:
                 self.add_index(name, function)
@@ -153,10 +152,9 @@ class Informer:
     async def wait_for_sync(self) -> None:
         await self._synced.wait()
 
-    async def changed(self) -> None:
-        """Until the next delta has been applied."""
-        event = self._changed
-        await event.wait()
+    def changed(self) -> asyncio.Event:
+        """Set once the next delta has been applied. Take it before looking at the store, so that none is missed."""
+        return self._changed
 
     async def run(self, resource: Resource, transport: Transport) -> None:
         """Reflect until cancelled."""
@@ -225,6 +223,9 @@ class Informer:
             self.applied_rv = delta.rv
 
     def _remove(self, key: NN, last: Entry | Tombstone) -> None:
+        old = self.store.get(key)
+        if old is not None and isinstance(last, Entry) and _older(last, old):
+            return  # made anew, as a live read found meanwhile (`refresh`)
         self.store.remove(key)
         self._each(lambda h: h.on_delete(last))
 
@@ -250,7 +251,7 @@ class Informer:
         if live is None:
             if old is not None:
                 self._remove(key, Tombstone(key, old))
-        elif old is None or old.header.uid != live.header.uid or not _older(live, old):
+        elif old is None or not _older(live, old):
             self._upsert(Delta(DeltaType.REPLACED, live))
 
     def decoder(self) -> EntryDecoder:
@@ -281,7 +282,5 @@ def _added(entry: Entry, *, initial: bool) -> Notification:
 
 
 def _older(a: Entry, b: Entry) -> bool:
-    mine, other = a.header, b.header
-    if mine.uid != other.uid or not (is_ordered(mine.rv) and is_ordered(other.rv)):
-        return False
-    return mine.rv != other.rv and newer_or_equal(other.rv, mine.rv)
+    mine, other = a.header.rv, b.header.rv
+    return is_ordered(mine) and is_ordered(other) and mine != other and newer_or_equal(other, mine)

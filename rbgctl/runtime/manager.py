@@ -338,9 +338,7 @@ class Manager:
         self._elector_task.add_done_callback(self._election_ended)
 
     async def _lead(self) -> None:
-        # A late election must not start what is being stopped: the group is closed then (RT-MG-23).
-        if self._stopping:
-            return
+        # A late election starts nothing: the group is closed once the manager stops (RT-MG-23).
         await self._groups["leader"].start()
         if not self._stopping:
             self.elected.set()

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+import weakref
 
 import structlog
 
 _log = structlog.get_logger("rbgctl.runtime.signals")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_installed: set[int] = set()
+_installed: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def stop_on_signals(stop: asyncio.Event | None = None) -> asyncio.Event:
@@ -18,9 +19,9 @@ def stop_on_signals(stop: asyncio.Event | None = None) -> asyncio.Event:
     Raises RuntimeError when called twice for one loop.
     """
     loop = asyncio.get_running_loop()
-    if id(loop) in _installed:
+    if loop in _installed:
         raise RuntimeError("signal handlers are installed already")
-    _installed.add(id(loop))
+    _installed.add(loop)
     event = stop if stop is not None else asyncio.Event()
 
     def received(number: signal.Signals) -> None:
@@ -33,11 +34,3 @@ def stop_on_signals(stop: asyncio.Event | None = None) -> asyncio.Event:
     for number in _SIGNALS:
         loop.add_signal_handler(number, received, number)
     return event
-
-
-def restore_signals() -> None:
-    """Undo `stop_on_signals` for the running loop."""
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.remove_signal_handler(number)
-    _installed.discard(id(loop))

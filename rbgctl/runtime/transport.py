@@ -1,4 +1,4 @@
-"""HTTP to one API server: separate connection pools, retries, dead-peer detection (RT-CF-09..12, RT-CL-20..22).
+"""HTTP to one API server: retries, dead-peer detection, write gate, watch streams (RT-CF-09..14, RT-CL-20..22).
 
 Knows paths and bytes, nothing of kinds. One Transport serves all clients of a process; each request names the
 User-Agent of the client that sends it, since the API server takes the field manager from it (RT-ID-05).
@@ -6,11 +6,9 @@ User-Agent of the client that sends it, since the API server takes the field man
 
 import asyncio
 import contextlib
-import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Protocol
 
 import aiohttp
@@ -18,21 +16,19 @@ import structlog
 
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.connections import Connections, Pool, transport_error
 from rbgctl.runtime.errors import LeadershipUncertain, TransportError
+
+__all__ = ["LineSplitter", "LineStream", "Pool", "RequestObserver", "Response", "Transport", "WriteGate"]
 
 _log = structlog.get_logger("rbgctl.runtime.transport")
 
 MAX_RETRIES = 10
-CONNECT_TIMEOUT = 30.0
+NETWORK_RETRY_SECONDS = 1.0
 REQUEST_TIMEOUT = 60.0
+MAX_WARNINGS = 1000
 
-
-class Pool(Enum):
-    """Which connections a request uses: a watch occupies one for its whole life and must not starve the rest."""
-
-    UNARY = "unary"
-    WATCH = "watch"
-    LEASE = "lease"
+_WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +41,15 @@ class Response:
 
 
 class RequestObserver(Protocol):
-    """Told about every attempt: HTTP verb, status code or "<error>", host, path and seconds."""
+    """Told about every attempt: HTTP verb, status code or "<error>", host, path and seconds.
+
+    The path of a watch ends in `?watch=1`; it is told once the watch is open, with the seconds that took.
+    """
 
     def __call__(self, method: str, code: str, host: str, path: str, seconds: float) -> None: ...
 
+
+Headers = Sequence[tuple[str, str]]
 
 WriteGate = Callable[[], float]
 """Seconds for which writes are still safe; zero or less refuses them (RT-LE-32)."""
@@ -79,7 +80,7 @@ class Transport:
     """Use as an async context manager, or call `close()`.
 
     observer: hears of every attempt (metrics). gate: consulted before every attempt of a write unless the caller
-    says `gated=False` (Leases, election events).
+    says `gated=False` (Leases, election events). compress: ask for gzip, worth it out of cluster only (RT-CF-12).
     """
 
     def __init__(
@@ -96,8 +97,7 @@ class Transport:
         self._clock = clock or SystemClock()
         self._observer = observer
         self._encoding = "gzip" if compress else "identity"
-        self._ssl: ssl.SSLContext | None = config.ssl_context()
-        self._sessions: dict[Pool, aiohttp.ClientSession] = {}
+        self._connections = Connections(config, self._clock)
         self._warned: set[str] = set()
 
     async def __aenter__(self) -> "Transport":
@@ -107,48 +107,11 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            await session.close()
+        await self._connections.close()
 
-    def _session(self, pool: Pool) -> aiohttp.ClientSession:
-        session = self._sessions.get(pool)
-        if session is None:
-            limits = {Pool.UNARY: 64, Pool.WATCH: 0, Pool.LEASE: 2}
-            reuse: dict[str, Any] = {"force_close": True} if pool is Pool.WATCH else {"keepalive_timeout": 75.0}
-            connector = aiohttp.TCPConnector(
-                limit=limits[pool],
-                limit_per_host=0,
-                ssl=self._ssl if self._ssl is not None else True,
-                socket_factory=_watch_socket if pool is Pool.WATCH else _unary_socket,
-                **reuse,
-            )
-            session = aiohttp.ClientSession(
-                connector=connector,
-                auto_decompress=True,
-                trust_env=self.config.proxy is None,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-                read_bufsize=1 << 18,
-                skip_auto_headers=("User-Agent", "Accept"),
-            )
-            self._sessions[pool] = session
-        return session
-
-    def _headers(self, accept: str, content_type: str | None, user_agent: str) -> dict[str, str]:
-        headers = {"Accept": accept, "Accept-Encoding": self._encoding, "User-Agent": user_agent}
-        if content_type:
-            headers["Content-Type"] = content_type
-        headers.update(self.config.impersonate)
-        headers.update(self.config.credential.headers())
-        return headers
-
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        if self.config.proxy:
-            options["proxy"] = self.config.proxy
-        if self.config.tls_server_name:
-            options["server_hostname"] = self.config.tls_server_name
-        return options
+    async def rotate(self) -> None:
+        """Open new connections from now on, close the old ones when their requests have ended (RT-CF-04)."""
+        await self._connections.rotate()
 
     async def request(
         self,
@@ -166,76 +129,46 @@ class Transport:
     ) -> Response:
         """One call, with the retries that are safe. `timeout` seconds span all attempts.
 
-        Raises TransportError when no answer came, LeadershipUncertain when the gate is shut. Any answer, good or
-        bad, is returned.
+        Raises TransportError when no answer came, LeadershipUncertain when the gate is shut, ConfigError when the
+        credential cannot be had. Any answer, good or bad, is returned.
         """
         write = method not in {"GET", "HEAD"}
         started = self._clock.monotonic()
         refreshed = False
         attempt = 0
         while True:
+            await self.config.credential.ready()
             left = timeout - (self._clock.monotonic() - started)
+            query = params
             if write and gated and self.gate is not None:
                 safe = self.gate()
                 if safe <= 0:
                     raise LeadershipUncertain(f"not sending {method} {path}: leadership may have been lost")
                 left = min(left, safe)
+                # The server gives up in time too, so that a slow write cannot commit after the lease (RT-LE-37).
+                query = {**(params or {}), "timeout": f"{max(left, 0.001):.3f}s"}
             if left <= 0:
                 raise TransportError("timeout", f"{method} {path}: no answer within {timeout:g} s")
+            sent = self.config.credential.headers()
+            headers = self._headers(accept, content_type, user_agent, sent)
             try:
-                response = await self._once(
-                    method, path, params, body, self._headers(accept, content_type, user_agent), pool, left
-                )
+                response = await self._once(method, path, query, body, headers, pool, left)
             except TransportError as error:
                 if write or error.kind not in {"reset", "eof"} or attempt >= MAX_RETRIES:
                     raise
                 attempt += 1
-                await self._clock.sleep(1.0)
+                await self._clock.sleep(NETWORK_RETRY_SECONDS)
                 continue
-            if response.status == 401 and not refreshed and self.config.credential.on_unauthorized():
+            if response.status == 401 and not refreshed and await self.config.credential.on_unauthorized(sent):
                 refreshed = True
                 continue
-            delay = _retry_delay(response)
+            delay = _retry_delay(response.status, response.headers)
             if delay is None or attempt >= MAX_RETRIES:
                 return response
             if self._clock.monotonic() - started + delay >= timeout:
                 return response
             attempt += 1
             await self._clock.sleep(delay)
-
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str] | None,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        pool: Pool,
-        seconds: float,
-    ) -> Response:
-        began = self._clock.monotonic()
-        code = "<error>"
-        try:
-            async with (
-                asyncio.timeout(seconds),
-                self._session(pool).request(
-                    method,
-                    self.config.server + path,
-                    params=params,
-                    data=body,
-                    headers=headers,
-                    allow_redirects=False,
-                    **self._options(),
-                ) as answer,
-            ):
-                payload = await answer.read()
-                code = str(answer.status)
-                self._warn(answer.headers.getall("Warning", ()))
-                return Response(answer.status, answer.headers, payload)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _transport_error(error, f"{method} {path}") from error
-        finally:
-            self._observer(method, code, self.config.host, path, self._clock.monotonic() - began)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -251,38 +184,141 @@ class Transport:
         """Open a watch. The context value has the status and yields batches of lines.
 
         `idle_timeout` seconds without a byte, or `total_timeout` in all, end the stream with TransportError timeout
-        (RT-RF-16); the idle timer runs only while waiting for the server and covers the response headers.
+        (RT-RF-16); the idle timer runs only while waiting for the server and covers the response headers. An open
+        that breaks is tried again every second, like one that is told to come back (RT-CL-20, RT-CL-21).
         """
+        ends_at = self._clock.monotonic() + total_timeout
+        async with contextlib.AsyncExitStack() as stack:
+            answer = await self._open(stack, path, params, idle_timeout, ends_at, accept, user_agent)
+            yield LineStream(answer, idle_timeout, ends_at, self._clock, path)
+
+    async def _open(
+        self,
+        stack: contextlib.AsyncExitStack,
+        path: str,
+        params: Mapping[str, str],
+        idle_timeout: float,
+        ends_at: float,
+        accept: str,
+        user_agent: str,
+    ) -> aiohttp.ClientResponse:
+        refreshed = False
+        attempt = 0
+        while True:
+            await self.config.credential.ready()
+            sent = self.config.credential.headers()
+            headers = self._headers(accept, None, user_agent, sent)
+            async with contextlib.AsyncExitStack() as attempted:
+                delay: float | None = None
+                try:
+                    answer = await self._open_once(attempted, path, params, idle_timeout, headers)
+                except TransportError as error:
+                    if error.kind not in {"reset", "eof", "timeout"}:
+                        raise
+                    if attempt >= MAX_RETRIES or self._clock.monotonic() + NETWORK_RETRY_SECONDS >= ends_at:
+                        raise
+                    delay = NETWORK_RETRY_SECONDS
+                else:
+                    unauthorized = answer.status == 401 and not refreshed
+                    if unauthorized and await self.config.credential.on_unauthorized(sent):
+                        refreshed = True
+                        continue
+                    delay = _retry_delay(answer.status, answer.headers)
+                    late = delay is not None and self._clock.monotonic() + delay >= ends_at
+                    if delay is None or late or attempt >= MAX_RETRIES:
+                        stack.push_async_exit(attempted.pop_all())
+                        return answer
+            attempt += 1
+            await self._clock.sleep(delay)
+
+    async def _open_once(
+        self,
+        stack: contextlib.AsyncExitStack,
+        path: str,
+        params: Mapping[str, str],
+        idle_timeout: float,
+        headers: Headers,
+    ) -> aiohttp.ClientResponse:
         began = self._clock.monotonic()
         code = "<error>"
-        answer: aiohttp.ClientResponse | None = None
         try:
-            try:
-                async with asyncio.timeout(idle_timeout):
-                    answer = await self._session(Pool.WATCH).get(
-                        self.config.server + path,
-                        params=params,
-                        headers=self._headers(accept, None, user_agent),
-                        allow_redirects=False,
-                        **self._options(),
-                    )
-                if answer.status == 401:
-                    self.config.credential.on_unauthorized()
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise _transport_error(error, f"watch {path}") from error
+            session = await stack.enter_async_context(self._connections.session(Pool.WATCH))
+            async with asyncio.timeout(idle_timeout):
+                answer = await session.get(
+                    self.config.server + path, params=params, headers=headers, allow_redirects=False, **self._options()
+                )
+            stack.callback(answer.close)
             code = str(answer.status)
             self._warn(answer.headers.getall("Warning", ()))
-            yield LineStream(answer, idle_timeout, began + total_timeout, self._clock, path)
+            return answer
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise transport_error(error, f"watch {path}") from error
         finally:
-            if answer is not None:
-                answer.close()
-            self._observer("GET", code, self.config.host, path, self._clock.monotonic() - began)
+            self._observer("GET", code, self.config.host, f"{path}?watch=1", self._clock.monotonic() - began)
 
-    def _warn(self, warnings: Any) -> None:
-        for text in warnings:
-            if text not in self._warned and len(self._warned) < 1000:
-                self._warned.add(text)
-                _log.warning("the API server warns", warning=text.partition(" - ")[2].strip('"') or text)
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: bytes | None,
+        headers: Headers,
+        pool: Pool,
+        seconds: float,
+    ) -> Response:
+        began = self._clock.monotonic()
+        code = "<error>"
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._connections.session(pool) as session,
+                session.request(
+                    method,
+                    self.config.server + path,
+                    params=params,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    **self._options(),
+                ) as answer,
+            ):
+                payload = await answer.read()
+                code = str(answer.status)
+                self._warn(answer.headers.getall("Warning", ()))
+                if answer.status == 429:
+                    _log.debug(
+                        "the API server asks to slow down",
+                        path=path,
+                        retry_after=answer.headers.get("Retry-After"),
+                        flow_schema=answer.headers.get("X-Kubernetes-PF-FlowSchema-UID"),
+                        priority_level=answer.headers.get("X-Kubernetes-PF-PriorityLevel-UID"),
+                    )
+                return Response(answer.status, answer.headers, payload)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise transport_error(error, f"{method} {path}") from error
+        finally:
+            self._observer(method, code, self.config.host, path, self._clock.monotonic() - began)
+
+    def _headers(self, accept: str, content_type: str | None, user_agent: str, sent: Mapping[str, str]) -> Headers:
+        headers = [("Accept", accept), ("Accept-Encoding", self._encoding), ("User-Agent", user_agent)]
+        if content_type:
+            headers.append(("Content-Type", content_type))
+        return [*headers, *self.config.impersonate, *sent.items()]
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self.config.proxy:
+            options["proxy"] = self.config.proxy
+        if self.config.tls_server_name:
+            options["server_hostname"] = self.config.tls_server_name
+        return options
+
+    def _warn(self, headers: Iterable[str]) -> None:
+        for header in headers:
+            for text in _WARNING.findall(header):
+                if text not in self._warned and len(self._warned) < MAX_WARNINGS:
+                    self._warned.add(text)
+                    _log.warning("the API server warns", warning=re.sub(r"\\(.)", r"\1", text))
 
 
 class LineStream:
@@ -302,10 +338,10 @@ class LineStream:
     async def body(self) -> bytes:
         """The whole body, for an answer that is not a stream (an error)."""
         try:
-            async with asyncio.timeout(self._idle):
+            async with asyncio.timeout(min(self._idle, REQUEST_TIMEOUT)):
                 return await self._answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _transport_error(error, f"watch {self._path}") from error
+            raise transport_error(error, f"watch {self._path}") from error
 
     async def batches(self) -> AsyncIterator[list[bytes]]:
         """Lines as they arrive, several at once when several are there. Half a line at the end is discarded."""
@@ -316,7 +352,7 @@ class LineStream:
                 async with asyncio.timeout(max(left, 0.0)):
                     chunk = await self._answer.content.readany()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise _transport_error(error, f"watch {self._path}") from error
+                raise transport_error(error, f"watch {self._path}") from error
             if not chunk:
                 return
             lines = splitter.feed(chunk)
@@ -324,50 +360,9 @@ class LineStream:
                 yield lines
 
 
-def _retry_delay(response: Response) -> float | None:
-    if response.status != 429 and response.status < 500:
+def _retry_delay(status: int, headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait when the server asks to come back (RT-CL-20)."""
+    if status != 429 and status < 500:
         return None
-    header = response.headers.get("Retry-After", "")
+    header = headers.get("Retry-After", "")
     return float(header) if header.isdecimal() else None
-
-
-def _transport_error(error: BaseException, what: str) -> TransportError:
-    match error:
-        case TimeoutError():
-            return TransportError("timeout", f"{what}: timed out")
-        case aiohttp.ClientConnectorDNSError():
-            return TransportError("dns", f"{what}: {error}")
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
-            return TransportError("tls", f"{what}: {error}")
-        case aiohttp.ClientConnectorError():
-            refused = isinstance(error.os_error, ConnectionRefusedError)
-            return TransportError("refused" if refused else "reset", f"{what}: {error}")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
-            return TransportError("eof", f"{what}: the server closed the connection")
-        case ConnectionRefusedError():
-            return TransportError("refused", f"{what}: {error}")
-        case _:
-            return TransportError("reset", f"{what}: {error or type(error).__name__}")
-
-
-def _keepalive(family: int, kind: int, protocol: int) -> socket.socket:
-    sock = socket.socket(family, kind, protocol)
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    return sock
-
-
-def _watch_socket(address: Any) -> socket.socket:
-    return _keepalive(address[0], address[1], address[2])
-
-
-def _unary_socket(address: Any) -> socket.socket:
-    sock = _keepalive(address[0], address[1], address[2])
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-    return sock

@@ -102,10 +102,19 @@ async def test_a_missing_toolchain_says_what_to_install(tmp_path: Path) -> None:
 
 
 async def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
-    """The cache directory is on a device without room."""
-    code, err = await run("playground", env={"XDG_CACHE_HOME": "/dev/full", "KUBEBUILDER_ASSETS": ""})
-    assert code == 1
-    assert "cannot create /dev/full" in err or "disk is full" in err
+    """The cache is on a file system of 32 MB, in a mount namespace of its own; the binary does not fit."""
+    go_cache = os.environ.get("GOCACHE") or str(Path.home() / ".cache" / "go-build")
+    inner = f"mount -t tmpfs -o size=32m tmpfs {tmp_path} && exec {sys.executable} -m rbgctl.cli.main playground"
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inner),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "GOCACHE": go_cache, "KUBEBUILDER_ASSETS": ""},
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 600)
+    assert process.returncode == 1
+    assert "The disk is full" in err.decode()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_an_unreachable_api_server_is_named(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ import os
 import re
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+from cluster.groups import POD, names
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
@@ -30,11 +33,9 @@ def children(pid: int) -> set[int]:
     return found
 
 
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-async def test_the_group_is_ready_in_time_and_ctrl_c_stops_everything_cleanly() -> None:
+@asynccontextmanager
+async def playground() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A playground that has shown its instructions, and what it printed until then. Killed at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -47,37 +48,84 @@ async def test_the_group_is_ready_in_time_and_ctrl_c_stops_everything_cleanly() 
     )
     assert process.stdout is not None
     lines: list[str] = []
-    seconds = 0.0
-    async with asyncio.timeout(90):
-        async for raw in process.stdout:
-            lines.append(raw.decode().rstrip())
-            if found := re.match(r"Ready ([\d.]+) s after the start", lines[-1]):
-                seconds = float(found[1])
-            if lines[-1].startswith("Ctrl-C"):
-                break
-    text = "\n".join(lines)
-    assert 0 < seconds < READY_WITHIN, text
-    for expected in (
-        "role backend: 0/3 ready",
-        "role backend: 3/3 ready",
-        "pod demo-frontend-0: Running, ready",
-        "group demo: Ready",
-        "kubectl -n default get rbg,ris,rins,pods",
-    ):
-        assert expected in text
-    started = text.index("role frontend: 1/1 ready")
-    assert started < text.index("pod demo-backend-0"), "backend started before frontend was Ready"
+    try:
+        async with asyncio.timeout(90):
+            async for raw in process.stdout:
+                lines.append(raw.decode().rstrip())
+                if lines[-1].startswith("Ctrl-C"):
+                    break
+        yield process, "\n".join(lines)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
-    kubeconfig = re.search(r"export KUBECONFIG=(\S+)", text)
-    assert kubeconfig is not None
-    async with Transport(ClusterConfig.load(kubeconfig[1])) as transport:
-        from cluster.groups import POD, names
 
-        assert len(await names(LiveClient(transport, RestMapper(transport)), POD, "default")) == 4
+def directory_in(text: str) -> Path:
+    found = re.search(r"export KUBECONFIG=(\S+)", text)
+    assert found is not None, text
+    return Path(found[1]).parent
 
-    below = children(process.pid)
-    assert len(below) >= 6
-    process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), 40) == 0
-    assert [p for p in below if alive(p)] == []
-    assert not Path(kubeconfig[1]).parent.exists()
+
+async def all_gone(pids: set[int], directory: Path) -> None:
+    """Until every process has ended and the directory is removed; asyncio.TimeoutError after 20 s."""
+    async with asyncio.timeout(20):
+        for pid in pids:
+            try:
+                handle = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            ended = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            loop.add_reader(handle, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(handle)
+                os.close(handle)
+    assert not directory.exists()
+
+
+async def test_the_group_is_ready_in_time_and_ctrl_c_stops_everything_cleanly() -> None:
+    async with playground() as (process, text):
+        seconds = re.search(r"^Ready ([\d.]+) s after the start", text, re.MULTILINE)
+        assert seconds is not None, text
+        assert float(seconds[1]) < READY_WITHIN
+        for expected in (
+            "role backend: 0/3 ready",
+            "role backend: 3/3 ready",
+            "pod demo-frontend-0: Running, ready",
+            "group demo: Ready",
+            "kubectl -n default get rbg,ris,rins,pods",
+        ):
+            assert expected in text
+        started = text.index("role frontend: 1/1 ready")
+        assert started < text.index("pod demo-backend-0"), "backend started before frontend was Ready"
+        directory = directory_in(text)
+        async with Transport(ClusterConfig.load(str(directory / "admin.kubeconfig"))) as transport:
+            assert len(await names(LiveClient(transport, RestMapper(transport)), POD, "default")) == 4
+        below = children(process.pid)
+        assert len(below) >= 6
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 40) == 0
+        await all_gone(below, directory)
+
+
+async def test_kill_9_of_the_playground_leaves_no_process_and_no_directory() -> None:
+    async with playground() as (process, text):
+        below = children(process.pid)
+        process.kill()
+        await process.wait()
+        await all_gone(below, directory_in(text))
+
+
+async def test_a_component_that_dies_ends_the_playground_with_its_name_and_log() -> None:
+    async with playground() as (process, text):
+        below = children(process.pid)
+        server = next(p for p in below if b"kube-apiserver" in Path(f"/proc/{p}/cmdline").read_bytes().split(b"\0")[0])
+        os.kill(server, signal.SIGKILL)
+        assert process.stdout is not None
+        rest = (await asyncio.wait_for(process.stdout.read(), 40)).decode()
+        assert await process.wait() == 1
+        assert "error: kube-apiserver was killed by signal 9; the end of its log:" in rest
+        await all_gone(below, directory_in(text))

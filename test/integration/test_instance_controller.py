@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from rbgctl.controllers.instance.pods import POD
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.planning.revisions import CONTROLLER_REVISION
 from rbgctl.runtime.client import LiveClient, Patch
+from rbgctl.runtime.errors import ApiError
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.testing.envtest import EnvTest
 
@@ -63,22 +65,17 @@ class World:
 
     async def until(self, gvk: GVK, wanted: Callable[[dict[str, RawObject]], bool], what: str) -> dict[str, RawObject]:
         """The objects of a kind, by name, as soon as they are as wanted."""
-        seen: dict[str, RawObject] = {}
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                if wanted(seen):
-                    listed = await self.client.list(gvk, self.namespace)
-                    if not listed.items:
-                        return seen
-                async for verb, obj in self.client.watch(gvk, self.namespace, timeout=TIMEOUT):
-                    if verb == "DELETED":
-                        seen.pop(obj["metadata"]["name"], None)
-                    else:
-                        seen[obj["metadata"]["name"]] = obj
-                    if wanted(seen):
-                        return seen
-        except TimeoutError:
-            pass
+        listed = await self.client.list(gvk, self.namespace)
+        seen = {obj["metadata"]["name"]: obj for obj in listed.items}
+        if wanted(seen):
+            return seen
+        async for verb, obj in self.client.watch(gvk, self.namespace, rv=listed.resource_version, timeout=TIMEOUT):
+            if verb == "DELETED":
+                seen.pop(obj["metadata"]["name"], None)
+            else:
+                seen[obj["metadata"]["name"]] = obj
+            if wanted(seen):
+                return seen
         raise AssertionError(f"never saw {what}; last: {json.dumps(seen)[:3000]}")
 
     async def pod(self, name: str, wanted: Callable[[RawObject], bool] = lambda _: True, what: str = "") -> RawObject:
@@ -127,10 +124,177 @@ def is_ready(instance: RawObject) -> bool:
     return gate(instance, conditions.INSTANCE_READY) == "True"
 
 
-async def test_one_pod_from_nothing_to_ready(world: World) -> None:
+async def test_one_pod_from_nothing_to_ready(env: EnvTest, world: World) -> None:
+    """RIN-12, RIN-17, RDY-1, RDY-4, STA-1 to STA-7, REV-4; and what it may cost."""
+    audited = env.audit_log.stat().st_size
     await world.create("a-0")
     pod = await world.pod("a-0", lambda p: gate(p, "InstancePodReady") == "False", "closed gate")
     assert gate(pod, "InPlaceUpdateReady") == "True"
+    assert [c["message"] for c in pod["status"]["conditions"] if c["type"] == "InstancePodReady"] == [
+        '[{"userAgent":"Lifecycle","key":"InstanceReady"}]'
+    ]
     await world.run("a-0")
     instance = await world.instance("a-0", is_ready, "Ready")
-    assert instance["status"]["componentStatuses"][0]["readyReplicas"] == 1
+    status = instance["status"]
+    revision = await world.client.get(CONTROLLER_REVISION, world.key(status["updateRevision"]))
+    assert status["currentRevision"] == revision["metadata"]["name"]
+    assert pod["metadata"]["labels"][labels.CONTROLLER_REVISION_HASH] == status["updateRevision"].rpartition("-")[2]
+    assert status["componentStatuses"] == [
+        {
+            "name": "main",
+            "size": 1,
+            "readyReplicas": 1,
+            "availableReplicas": 1,
+            "scheduledReplicas": 1,
+            "updatedReplicas": 1,
+            "updatedReadyReplicas": 1,
+        }
+    ]
+    managers = {(m["manager"], m.get("subresource", "")) for m in pod["metadata"]["managedFields"]}
+    assert managers == {("roleinstance", ""), ("roleinstance", "status")}
+    events = await world.until(
+        EVENT, lambda found: any(e["reason"] == "SuccessfulCreate" for e in found.values()), "SuccessfulCreate"
+    )
+    assert {e["source"]["component"] for e in events.values()} == {"instance-controller"}
+    writes = [w for w in written(env, audited, world.namespace) if "roleinstance" in w[2]]
+    counts = Counter((verb, resource) for verb, resource, _ in writes)
+    assert counts[("create", "controllerrevisions")] == counts[("create", "pods")] == 1
+    assert counts[("patch", "pods/status")] == 2
+    assert counts[("patch", "roleinstances/status")] <= 3
+    assert sum(counts.values()) <= 7
+
+
+async def test_failed_pod_is_replaced_under_its_name(world: World) -> None:
+    """RIN-6.5; EVN-4."""
+    await world.create("a-0")
+    first = await world.pod("a-0")
+    await world.kubelet("a-0", phase="Failed", reason="Evicted")
+    second = await world.pod("a-0", lambda p: p["metadata"]["uid"] != first["metadata"]["uid"], "a new pod")
+    assert second["metadata"]["name"] == "a-0"
+    events = await world.until(
+        EVENT, lambda found: any(e["reason"] == "SuccessfulDelete" for e in found.values()), "SuccessfulDelete"
+    )
+    assert any("Evicted" in e["message"] for e in events.values())
+
+
+async def test_changed_template_makes_new_pods_and_a_new_revision(world: World) -> None:
+    """RIN-19, RIN-20, STA-2, REV-6."""
+    await world.create("a-0", component("main", 2), labels={})
+    for name in ("a-0-main-0", "a-0-main-1"):
+        await world.pod(name)
+        await world.kubelet(name, phase="Running", conditions={"PodScheduled": "True", "ContainersReady": "True"})
+    await world.run("a-0-main-0")
+    await world.run("a-0-main-1")
+    before = await world.instance("a-0", is_ready, "Ready")
+    old = await world.until(POD, lambda found: len(found) == 2, "two pods")
+    new_spec = {"spec": {"components": [component("main", 2, "registry.example/a:2")]}}
+    await world.client.patch(ROLE_INSTANCE, world.key("a-0"), Patch.merge(new_spec), field_manager="set")
+    # Running pods end gracefully; without a node nobody waits, as the API server removes them at once.
+    pods = await world.until(
+        POD,
+        lambda found: (
+            {n: p["spec"]["containers"][0]["image"] for n, p in found.items()}
+            == dict.fromkeys(old, "registry.example/a:2")
+        ),
+        "two pods of the new image",
+    )
+    assert not {p["metadata"]["uid"] for p in pods.values()} & {p["metadata"]["uid"] for p in old.values()}
+    after = await world.instance(
+        "a-0", lambda i: i["status"]["currentRevision"] != before["status"]["currentRevision"], "the new revision"
+    )
+    assert after["status"]["observedGeneration"] == 2
+    assert not is_ready(after)
+
+
+async def test_pod_of_a_predecessor_is_waited_for(world: World) -> None:
+    """RIN-1, RIN-12, STA-4: not ours, so it neither counts nor is touched; its end wakes us."""
+    uid = "11111111-1111-1111-1111-111111111111"
+    owner = {"apiVersion": API_VERSION, "kind": "RoleInstance", "name": "a-0", "uid": uid, "controller": True}
+    old = await world.client.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"namespace": world.namespace, "name": "a-0", "ownerReferences": [owner]},
+            "spec": {"containers": [{"name": "c", "image": IMAGE}]},
+        }
+    )
+    await world.kubelet("a-0", phase="Running", conditions={"ContainersReady": "True", "Ready": "True"})
+    await world.create("a-0")
+    instance = await world.instance("a-0", lambda i: gate(i, "RoleInstanceReady") != "", "a status")
+    assert not is_ready(instance)
+    await world.client.delete(POD, world.key("a-0"), grace_seconds=0)
+    await world.pod("a-0", lambda p: p["metadata"]["uid"] != old["metadata"]["uid"], "our own pod")
+
+
+async def test_in_place_phase_ends_when_the_set_says_so(world: World) -> None:
+    """RDY-4, RDY-5, STA-3, STA-8: the set's condition is kept."""
+    gate_type = conditions.INSTANCE_IN_PLACE_UPDATE_READY
+    await world.create("a-0", readinessGates=[{"conditionType": gate_type}])
+    await world.pod("a-0", lambda p: gate(p, "InstancePodReady") == "False", "closed gate")
+    await world.kubelet("a-0", phase="Running", conditions={"PodScheduled": "True", "ContainersReady": "True"})
+    held = await world.instance(
+        "a-0", lambda i: _component(i).get("scheduledReplicas") == 1, "a status that knows the node"
+    )
+    assert next(c["reason"] for c in held["status"]["conditions"] if c["type"] == "RoleInstanceReady") == (
+        "InplaceUpdateNotReady"
+    )
+    opened = [*held["status"]["conditions"], {"type": gate_type, "status": "True"}]
+    await world.client.patch(
+        ROLE_INSTANCE, world.key("a-0"), Patch.merge({"status": {"conditions": opened}}), subresource="status"
+    )
+    await world.run("a-0")
+    ready = await world.instance("a-0", is_ready, "Ready")
+    assert gate(ready, gate_type) == "True"
+
+
+async def test_pods_that_the_api_server_refuses_are_reported(world: World) -> None:
+    """RIN-4, STA-5, EVT-1."""
+    await world.create("a-0", component(image=""))
+    found = await world.instance("a-0", lambda i: gate(i, "FailedScale") == "True", "FailedScale")
+    assert "image" in next(c["message"] for c in found["status"]["conditions"] if c["type"] == "FailedScale")
+    await world.until(
+        EVENT, lambda found: any(e["reason"] == "FailedCreate" for e in found.values()), "a FailedCreate event"
+    )
+    mended = {"spec": {"components": [component()]}}
+    await world.client.patch(ROLE_INSTANCE, world.key("a-0"), Patch.merge(mended), field_manager="user")
+    await world.instance("a-0", lambda i: gate(i, "FailedScale") == "False", "FailedScale turned off")
+
+
+async def test_what_is_not_supported_is_said_in_an_event(world: World) -> None:
+    await world.create("a-0", restartPolicyConfig={"type": "RecreateRoleInstanceOnPodRestart"})
+    events = await world.until(
+        EVENT, lambda found: any(e["reason"] == "UnsupportedFeature" for e in found.values()), "UnsupportedFeature"
+    )
+    assert any("RecreateRoleInstanceOnPodRestart" in e["message"] for e in events.values())
+
+
+async def test_gate_change_never_hits_another_pod_of_the_name(world: World) -> None:
+    """The uid in a strategic merge patch of pods/status is a precondition."""
+    await world.create("a-0")
+    await world.pod("a-0", lambda p: gate(p, "InstancePodReady") == "False", "closed gate")
+    change = {"type": "Other", "status": "True", "lastTransitionTime": TIME}
+    body = {"metadata": {"uid": "11111111-1111-1111-1111-111111111111"}, "status": {"conditions": [change]}}
+    with pytest.raises(ApiError):
+        await world.client.patch(POD, world.key("a-0"), Patch.strategic(body), subresource="status")
+    assert gate(await world.client.get(POD, world.key("a-0")), "Other") == ""
+
+
+def _component(instance: RawObject) -> RawObject:
+    found: RawObject = ((instance.get("status") or {}).get("componentStatuses") or [{}])[0]
+    return found
+
+
+def written(env: EnvTest, since: int, namespace: str) -> list[tuple[str, str, str]]:
+    """(verb, resource/subresource, user agent) of the writes in a namespace, but for events."""
+    with env.audit_log.open("rb") as log:
+        log.seek(since)
+        entries = [json.loads(line) for line in log if line.endswith(b"\n")]
+    found = []
+    for entry in entries:
+        ref = entry.get("objectRef") or {}
+        if entry["verb"] not in {"create", "update", "patch", "delete"} or ref.get("resource") == "events":
+            continue
+        if ref.get("namespace") == namespace:
+            path = "/".join(p for p in (ref["resource"], ref.get("subresource")) if p)
+            found.append((entry["verb"], path, entry.get("userAgent") or ""))
+    return found

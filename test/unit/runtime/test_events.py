@@ -186,6 +186,17 @@ async def test_a_repeated_event_patches_count_time_and_message_only(desk: Desk) 
 
 
 @virtual
+async def test_repeats_merged_before_a_patch_all_count(desk: Desk) -> None:  # RT-EV-05
+    desk.say()
+    await asyncio.sleep(10)
+    for _ in range(3):
+        desk.say()
+    await asyncio.sleep(2)
+    assert [verb for verb, _ in desk.sink.calls] == ["create", "patch"]
+    assert desk.sink.events[0]["count"] == 4
+
+
+@virtual
 async def test_a_patch_that_finds_nothing_creates_with_the_count_reached(desk: Desk) -> None:  # RT-EV-05
     desk.say()
     await asyncio.sleep(2)

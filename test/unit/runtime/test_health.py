@@ -86,7 +86,8 @@ async def test_a_port_in_use_is_named() -> None:
     first = HttpServer("health", "127.0.0.1:0", health_app({}))
     task = asyncio.create_task(first.run())
     await first.ready()
-    with pytest.raises(OSError, match=rf"the health server cannot listen on 127\.0\.0\.1:{first.port}"):
+    text = rf"the health server cannot listen on 127\.0\.0\.1:{first.port}: Address already in use"
+    with pytest.raises(OSError, match=text):
         await HttpServer("health", f"127.0.0.1:{first.port}", health_app({})).run()
     task.cancel()
     await asyncio.wait([task])
