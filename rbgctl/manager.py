@@ -117,9 +117,13 @@ async def check_crds(client: LiveClient) -> None:
 async def serve(options: ManagerOptions) -> None:
     """Run until SIGTERM or SIGINT. Raises StartUpError, or what ended the manager."""
     stop = stop_on_signals()
+    tracing = Tracing.from_env()
+    configure_logging(
+        options.log_level, cast("Literal['json', 'console']", options.log_encoding), tracing=tracing.enabled
+    )
     try:
         config = ClusterConfig.load(options.kubeconfig or None)
-        manager = build(config, options, tracing=Tracing.from_env())
+        manager = build(config, options, tracing=tracing)
     except ConfigError as error:
         raise StartUpError(str(error)) from None
     _log.info("starting", version=__version__, server=config.server, controllers=list(CONTROLLERS))
@@ -138,7 +142,6 @@ def run(options: ManagerOptions) -> int:
     """The whole life of the process; returns its exit code. Raises StartUpError and ValueError for bad options."""
     if options.log_encoding not in {"json", "console"}:
         raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
-    configure_logging(options.log_level, cast("Literal['json', 'console']", options.log_encoding))
     try:
         uvloop.run(serve(options))
     except (StartUpError, ValueError):

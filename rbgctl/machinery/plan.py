@@ -87,12 +87,16 @@ class MergePatch(Write):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategicPatch(Write):
-    """Strategic merge patch, built-in kinds only: lists merge by their patch key, conditions by type."""
+    """Strategic merge patch, built-in kinds only: lists merge by their patch key, conditions by type.
+
+    `missing_ok`: an object that is gone by now needs no patch, which counts as success.
+    """
 
     gvk: GVK
     key: NN
     patch: dict[str, Any]
     subresource: str = ""
+    missing_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class Cache:
     """Run `run()` as a task, then read.
 
     watch_timeout: seconds, the range from which each watch request draws its server-side timeout.
-    first_list_jitter: seconds over which first lists are spread (RT-RF-17).
+    first_list_jitter: seconds over which first lists are spread (RT-RF-17). streaming: see `Reflector`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Cache:
         first_list_jitter: float = 1.0,
         on_relist: Callable[[GVK, str], None] | None = None,
         on_stale_read: Callable[[], None] | None = None,
+        streaming: bool | None = None,
     ) -> None:
         self._transport = transport
         self._mapper = mapper
@@ -68,6 +69,7 @@ class Cache:
         self._jitter = first_list_jitter
         self._on_relist = on_relist or (lambda _gvk, _reason: None)
         self._on_stale_read = on_stale_read or (lambda: None)
+        self._streaming = streaming
         self._live = LiveClient(transport, mapper, user_agent=user_agent)
         self._informers: dict[GVK, Informer] = {}
         self._list_gate = asyncio.Semaphore(4)
@@ -96,6 +98,7 @@ class Cache:
             watch_timeout=self._watch_timeout,
             first_list_jitter=self._jitter,
             on_relist=self._on_relist,
+            streaming=self._streaming,
         )
         self._informers[gvk] = informer
         if self._group is not None:
@@ -163,7 +166,10 @@ class Cache:
         return informer.store.get(key)
 
     async def get(self, gvk: GVK, key: NN) -> RawObject:
-        """A fresh copy. Raises NotFound (its text names the kind, not the plural, RT-CA-07)."""
+        """A fresh copy. Raises NotFound (its text names the kind, not the plural, RT-CA-07), or CacheNotSynced
+        before the first list has arrived: until then nothing can be said to be missing.
+        """
+        self._need_synced(gvk)
         entry = self.entry(gvk, key)
         if entry is None:
             raise NotFound(
@@ -210,7 +216,14 @@ class Cache:
         return [e.header for e in self.entries(gvk, index=index, namespace=namespace, labels=labels)]
 
     async def list(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> ObjectList:
+        """Fresh copies, sorted by key. Raises CacheNotSynced like `get`."""
+        self._need_synced(gvk)
         return ObjectList([e.decode() for e in self.entries(gvk, namespace=namespace, labels=labels)])
+
+    def _need_synced(self, gvk: GVK) -> None:
+        informer = self.informer(gvk)
+        if not informer.has_synced:
+            raise CacheNotSynced(f"{gvk.group_kind} has not been listed yet ({informer.last_error or 'no answer yet'})")
 
     # -- write fence ------------------------------------------------------------------------------------------
 

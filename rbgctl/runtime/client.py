@@ -1,51 +1,45 @@
 """Reading and writing objects of an API server as raw JSON (RT-CL-01..14).
 
-`LiveClient` talks to the server. `CachedClient` reads from the cache, writes through a LiveClient and records a
-write fence for the key on whose behalf it writes. Arguments are never changed; answers are new objects.
+Arguments are never changed; answers are new objects. See `cached_client` for the client that controllers use.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
+import msgspec
 import orjson
 
 from rbgctl.machinery.canonical_json import escape_html
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import ApiError, Conflict, NotFound, TransportError, needs_relist
+from rbgctl.runtime.errors import ApiError, Conflict, needs_relist
+from rbgctl.runtime.list_page import ListMeta, list_page
+from rbgctl.runtime.patch import Patch
 from rbgctl.runtime.transport import Pool, Response, Transport
 
+__all__ = [
+    "Client",
+    "Form",
+    "LiveClient",
+    "ObjectList",
+    "Patch",
+    "Propagation",
+    "Reader",
+    "Writer",
+    "retry_on_conflict",
+]
+
 PAGE_SIZE = 500
+DECODE_BYTES = 1 << 16
+METADATA = "application/json;as=PartialObjectMetadata{list};g=meta.k8s.io;v=v1,application/json"
 
 T = TypeVar("T")
+Form = Literal["full", "metadata"]
 Propagation = Literal["Orphan", "Background", "Foreground"]
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A patch body and its content type."""
-
-    content_type: str
-    body: Any
-
-    @classmethod
-    def merge(cls, body: Mapping[str, Any]) -> "Patch":
-        """JSON merge patch (RFC 7386)."""
-        return cls("application/merge-patch+json", body)
-
-    @classmethod
-    def strategic(cls, body: Mapping[str, Any]) -> "Patch":
-        """Strategic merge patch; built-in kinds only, custom resources answer 415."""
-        return cls("application/strategic-merge-patch+json", body)
-
-    @classmethod
-    def json(cls, operations: list[dict[str, Any]]) -> "Patch":
-        """JSON patch (RFC 6902)."""
-        return cls("application/json-patch+json", operations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +111,18 @@ class LiveClient:
         self._gated = gated
         self._pool = pool
 
-    async def get(self, gvk: GVK, key: NN, *, subresource: str = "", timeout: float = 60.0) -> RawObject:
-        """Raises NotFound and other ApiErrors; ValueError for an incomplete key, before any request."""
+    async def get(
+        self, gvk: GVK, key: NN, *, subresource: str = "", rv: str = "", form: Form = "full", timeout: float = 60.0
+    ) -> RawObject:
+        """Raises NotFound and other ApiErrors; ValueError for an incomplete key, before any request.
+
+        rv: the answer may be older than the newest state, but not than this ("0": as old as the server likes).
+        form: "metadata" fetches no more than metadata.
+        """
         path = await self._path(gvk, key, subresource)
-        return _object(await self._call("GET", path, gvk, key, timeout=timeout), "GET")
+        params = {"resourceVersion": rv} if rv else {}
+        found = _object(await self._call("GET", path, gvk, key, params=params, form=form, timeout=timeout), "GET")
+        return {**found, "apiVersion": gvk.api_version, "kind": gvk.kind} if form == "metadata" else found
 
     async def list(
         self,
@@ -130,31 +132,34 @@ class LiveClient:
         labels: LabelSelector | None = None,
         fields: str = "",
         limit: int = PAGE_SIZE,
+        form: Form = "full",
     ) -> ObjectList:
-        """All matching objects, read in pages; a list that expires in the middle starts over once, unpaged."""
+        """All matching objects, read in pages of `limit` (0: one page); a list that expires in the middle starts over
+        once, unpaged. A selector that matches nothing is not asked for.
+        """
         resource = await self.mapper.resource(gvk)
         params = {"limit": str(limit)} if limit else {}
         if labels is not None:
+            if labels.nothing:
+                return ObjectList([])
             params["labelSelector"] = str(labels)
         if fields:
             params["fieldSelector"] = fields
         items: list[RawObject] = []
+        path, collection = resource.path(namespace), NN(namespace, "")
         while True:
             try:
-                answer = await self._call("GET", resource.path(namespace), gvk, NN(namespace, ""), params=params)
+                answer = await self._call("GET", path, gvk, collection, params=params, form=form, is_list=True)
             except ApiError as error:
                 if "continue" not in params or not needs_relist(error):
                     raise
                 params = {k: v for k, v in params.items() if k not in {"limit", "continue"}}
                 items = []
                 continue
-            page = _object(answer, "GET")
-            for item in page.get("items") or ():
-                items.append({"apiVersion": gvk.api_version, "kind": gvk.kind, **item})
-            meta = page.get("metadata") or {}
-            if not meta.get("continue"):
-                return ObjectList(items, meta.get("resourceVersion") or "")
-            params["continue"] = meta["continue"]
+            meta = await _read_page(answer, gvk, items)
+            if not meta.continue_:
+                return ObjectList(items, meta.resource_version)
+            params["continue"] = meta.continue_
 
     async def create(self, obj: RawObject, *, field_manager: str = "", dry_run: bool = False) -> RawObject:
         gvk, key = GVK.of(obj), NN.of(obj)
@@ -235,12 +240,29 @@ class LiveClient:
             options["gracePeriodSeconds"] = grace_seconds
         path = await self._path(gvk, key, "")
         answer = _object(await self._call("DELETE", path, gvk, key, body=options), "DELETE")
-        return None if answer.get("kind") == "Status" else answer
+        return answer if answer.get("kind") != "Status" and _lives_on(answer) else None
 
-    async def delete_collection(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> None:
+    async def delete_collection(
+        self,
+        gvk: GVK,
+        namespace: str = "",
+        *,
+        labels: LabelSelector | None = None,
+        fields: str = "",
+        propagation: Propagation | None = None,
+    ) -> None:
+        """Delete all that match; nothing for a selector that matches nothing."""
         resource = await self.mapper.resource(gvk)
-        params = {"labelSelector": str(labels)} if labels is not None else {}
-        _object(await self._call("DELETE", resource.path(namespace), gvk, NN(namespace, ""), params=params), "DELETE")
+        params = {"fieldSelector": fields} if fields else {}
+        if labels is not None:
+            if labels.nothing:
+                return
+            params["labelSelector"] = str(labels)
+        options: RawObject = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if propagation:
+            options["propagationPolicy"] = propagation
+        path = resource.path(namespace)
+        _object(await self._call("DELETE", path, gvk, NN(namespace, ""), params=params, body=options), "DELETE")
 
     async def get_scale(self, gvk: GVK, key: NN) -> RawObject:
         return await self.get(gvk, key, subresource="scale")
@@ -304,6 +326,8 @@ class LiveClient:
         body: Any = None,
         content_type: str | None = None,
         timeout: float = 60.0,
+        form: Form = "full",
+        is_list: bool = False,
     ) -> Response:
         answer = await self._transport.request(
             method,
@@ -311,12 +335,13 @@ class LiveClient:
             params=params,
             body=_encoded(body) if body is not None else None,
             content_type=content_type or ("application/json" if body is not None else None),
+            accept="application/json" if form == "full" else METADATA.format(list="List" if is_list else ""),
             user_agent=self._user_agent,
             gated=self._gated,
             pool=self._pool,
             timeout=timeout,
         )
-        if answer.status >= 400:
+        if not 200 <= answer.status < 300:
             resource = self.mapper.known(gvk)
             raise ApiError.from_response(
                 method,
@@ -344,7 +369,10 @@ def _params(field_manager: str, *, dry_run: bool = False) -> dict[str, str]:
 
 
 def _object(answer: Response, method: str) -> RawObject:
-    decoded = orjson.loads(answer.body)
+    try:
+        decoded = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        decoded = None
     if not isinstance(decoded, dict):
         raise ApiError.from_response(method, 500, {}, answer.body)
     if decoded.get("kind") == "Status" and decoded.get("status") != "Success":
@@ -352,99 +380,27 @@ def _object(answer: Response, method: str) -> RawObject:
     return decoded
 
 
-class FenceRecorder(Protocol):
-    """What CachedClient needs of a cache beyond reading: see `Cache.record_write`."""
-
-    def record_write(
-        self,
-        owner: Hashable,
-        gvk: GVK,
-        key: NN,
-        *,
-        rv: str = "",
-        gone_uid: str = "",
-        unknown: bool = False,
-        labels: Mapping[str, str] | None = None,
-    ) -> None: ...
-
-
-class CachedReader(Reader, FenceRecorder, Protocol):
-    """A cache that can be read and told of writes."""
+async def _read_page(answer: Response, gvk: GVK, items: list[RawObject]) -> ListMeta:
+    try:
+        page = list_page(answer.body)
+    except msgspec.DecodeError as error:
+        raise ApiError.from_response("GET", 500, {}, answer.body, gvk=gvk) from error
+    decoded = 0
+    for raw in page.items or ():
+        slice_ = bytes(raw)
+        items.append({**orjson.loads(slice_), "apiVersion": gvk.api_version, "kind": gvk.kind})
+        decoded += len(slice_)
+        if decoded > DECODE_BYTES:
+            # Nothing may hold the loop for long, least of all a list (RT-MM-06).
+            decoded = 0
+            await asyncio.sleep(0)
+    return page.metadata
 
 
-class CachedClient:
-    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21)."""
-
-    def __init__(self, cache: CachedReader, live: LiveClient, owner: Hashable) -> None:
-        self._cache = cache
-        self._live = live
-        self._owner = owner
-
-    async def get(self, gvk: GVK, key: NN) -> RawObject:
-        return await self._cache.get(gvk, key)
-
-    async def list(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> ObjectList:
-        return await self._cache.list(gvk, namespace, labels=labels)
-
-    async def create(self, obj: RawObject, *, field_manager: str = "") -> RawObject:
-        return await self._written(GVK.of(obj), NN.of(obj), self._live.create(obj, field_manager=field_manager))
-
-    async def update(self, obj: RawObject, *, subresource: str = "", field_manager: str = "") -> RawObject:
-        call = self._live.update(obj, subresource=subresource, field_manager=field_manager)
-        return await self._written(GVK.of(obj), NN.of(obj), call)
-
-    async def patch(
-        self, gvk: GVK, key: NN, patch: Patch, *, subresource: str = "", field_manager: str = ""
-    ) -> RawObject:
-        call = self._live.patch(gvk, key, patch, subresource=subresource, field_manager=field_manager)
-        return await self._written(gvk, key, call)
-
-    async def apply(
-        self, obj: RawObject, *, field_manager: str, force: bool = True, subresource: str = ""
-    ) -> RawObject:
-        call = self._live.apply(obj, field_manager=field_manager, force=force, subresource=subresource)
-        return await self._written(GVK.of(obj), NN.of(obj), call)
-
-    async def delete(
-        self,
-        gvk: GVK,
-        key: NN,
-        *,
-        uid: str | None = None,
-        rv: str | None = None,
-        propagation: Propagation | None = None,
-        grace_seconds: int | None = None,
-    ) -> RawObject | None:
-        try:
-            left = await self._live.delete(
-                gvk, key, uid=uid, rv=rv, propagation=propagation, grace_seconds=grace_seconds
-            )
-        except TransportError:
-            self._cache.record_write(self._owner, gvk, key, unknown=True)
-            raise
-        except NotFound:
-            if uid:  # somebody else deleted it, and the cache does not show that either
-                self._cache.record_write(self._owner, gvk, key, gone_uid=uid)
-            raise
-        if left is None:
-            self._cache.record_write(self._owner, gvk, key, gone_uid=uid or "*")
-        else:
-            self._record(gvk, left)
-        return left
-
-    async def _written(self, gvk: GVK, key: NN, call: Awaitable[RawObject]) -> RawObject:
-        try:
-            answer = await call
-        except TransportError:
-            self._cache.record_write(self._owner, gvk, key, unknown=True)
-            raise
-        self._record(gvk, answer)
-        return answer
-
-    def _record(self, gvk: GVK, answer: RawObject) -> None:
-        meta = answer["metadata"]
-        rv, labels = meta.get("resourceVersion") or "", meta.get("labels") or {}
-        self._cache.record_write(self._owner, gvk, NN.of(answer), rv=rv, labels=labels)
+def _lives_on(deleted: RawObject) -> bool:
+    """Whether an object that a DELETE was answered with still exists: some kinds are returned as they last were."""
+    meta = deleted["metadata"]
+    return bool(meta.get("deletionTimestamp") and (meta.get("finalizers") or meta.get("deletionGracePeriodSeconds")))
 
 
 async def retry_on_conflict(

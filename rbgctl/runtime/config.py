@@ -70,6 +70,8 @@ class ClusterConfig:
         try:
             context = ssl.create_default_context(cadata=self.ca.decode() if self.ca and not self.insecure else None)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
+            # On by default from Python 3.13; Go programs accept authorities without key identifiers.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             if self.insecure:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -185,7 +187,9 @@ def _from_files(paths: list[Path], context: str | None, env: Mapping[str, str], 
         for section, entries in merged.items():
             key = section[:-1]
             for entry in document.get(section) or ():
-                entries.setdefault(entry.get("name", ""), (entry.get(key) or {}, path))
+                if not isinstance(entry, dict) or not isinstance(entry.get(key) or {}, dict):
+                    raise ConfigError(f"kubeconfig {path}: {section} must be a list of named mappings")
+                entries.setdefault(str(entry.get("name", "")), (entry.get(key) or {}, path))
     if not seen:
         where = ", ".join(str(p) for p in paths)
         raise ConfigError(
@@ -238,7 +242,7 @@ def _entry(merged: Mapping[str, Any], section: str, name: str, wanted_by: str) -
 def _data(entry: Mapping[str, Any], key: str, file: Path) -> bytes | None:
     try:
         if entry.get(f"{key}-data"):
-            return base64.b64decode(entry[f"{key}-data"], validate=True)
+            return base64.b64decode("".join(str(entry[f"{key}-data"]).split()), validate=True)
         if entry.get(key):
             return (file.parent / str(entry[key])).read_bytes()
     except (OSError, binascii.Error) as error:

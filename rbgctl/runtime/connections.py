@@ -121,12 +121,23 @@ class Connections:
             # Proxies come from the configuration; aiohttp's own reading of the environment would also send netrc
             # passwords to the API server.
             trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_send_once,),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_TIMEOUT, sock_read=None if watch else READ_TIMEOUT
             ),
             read_bufsize=1 << 18,
             skip_auto_headers=("User-Agent", "Accept"),
         )
+
+
+async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    # aiohttp sends GET, PUT and DELETE again when a connection breaks. A write must not be: its first attempt may
+    # have been carried out, and the second would pass the write gate unseen (RT-CL-21, RT-LE-37).
+    try:
+        return await send(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise transport_error(error, f"{request.method} {request.url.path}") from error
 
 
 def transport_error(error: BaseException, what: str) -> TransportError:

@@ -19,7 +19,8 @@ import structlog
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
-from rbgctl.runtime.client import CachedClient, LiveClient
+from rbgctl.runtime.cached_client import CachedClient
+from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, TerminalError
 from rbgctl.runtime.events import Recorder

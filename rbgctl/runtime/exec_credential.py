@@ -57,7 +57,7 @@ class ExecSpec:
             args=tuple(str(a) for a in entry.get("args") or ()),
             env={str(e["name"]): str(e.get("value") or "") for e in entry.get("env") or ()},
             api_version=version,
-            interactive_mode=cast(InteractiveMode, mode),
+            interactive_mode=cast("InteractiveMode", mode),
             install_hint=str(entry.get("installHint") or ""),
             cluster=cluster if entry.get("provideClusterInfo") else None,
         )

@@ -149,13 +149,18 @@ class _Run:
                     field_manager=manager,
                 )
             case StrategicPatch():
-                await client.patch(
-                    write.gvk,
-                    write.key,
-                    Patch.strategic(write.patch),
-                    subresource=write.subresource,
-                    field_manager=manager,
-                )
+                try:
+                    await client.patch(
+                        write.gvk,
+                        write.key,
+                        Patch.strategic(write.patch),
+                        subresource=write.subresource,
+                        field_manager=manager,
+                    )
+                except NotFound:
+                    if not write.missing_ok:
+                        raise
+                    return False
             case Delete():
                 try:
                     await client.delete(
@@ -188,4 +193,7 @@ class _Run:
         uid = owner.get("uid")
         if not isinstance(uid, UidOf):
             return owner
-        return {**owner, "uid": self._uids[uid.gvk, uid.key]}
+        known = self._uids.get((uid.gvk, uid.key))
+        if known is None:
+            raise LookupError(f"no earlier write of this plan brought the uid of {uid.gvk.kind} {uid.key}")
+        return {**owner, "uid": known}

@@ -52,8 +52,14 @@ class Fences:
     """All fences, by the key on whose behalf the writes were made."""
 
     _by_owner: dict[Hashable, dict[Written, Fence]] = field(default_factory=dict)
+    _pruned_at: float = float("-inf")
 
     def record(self, owner: Hashable, what: Written, *, rv: str, gone_uid: str, unknown: bool, at: float) -> None:
+        if at - self._pruned_at > MAX_AGE:
+            # Owners that never reconcile again would otherwise be remembered for ever.
+            self._pruned_at = at
+            for other in list(self._by_owner):
+                self.pending(other, at)
         fence = self._by_owner.setdefault(owner, {}).setdefault(what, Fence())
         fence.merge(rv=rv, gone_uid=gone_uid, unknown=unknown, at=at)
 

@@ -22,12 +22,16 @@ class DeltaType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """One queued event. A progress mark has neither entry nor tombstone, only `rv` (RT-QF-12)."""
+    """One queued event. A progress mark has neither entry nor tombstone, only `rv` (RT-QF-12).
+
+    rv: how far the store is once this is applied. listed_rv: of the list that this entry or absence was found in.
+    """
 
     type: DeltaType
     item: Entry | Tombstone | None
     rv: str = ""
     initial: bool = False
+    listed_rv: str = ""
 
 
 class OrderedFifo:
@@ -64,12 +68,12 @@ class OrderedFifo:
             if key not in present and self._pending.get(key):
                 handled.add(key)
                 if kind is not DeltaType.DELETED:
-                    self._push(Delta(DeltaType.DELETED, Tombstone(key, self._last_item.get(key))))
+                    self._push(Delta(DeltaType.DELETED, Tombstone(key, self._last_item.get(key)), listed_rv=rv))
         for key in list(self._known.keys()):
             if key not in present and key not in handled:
-                self._push(Delta(DeltaType.DELETED, Tombstone(key, self._known.get(key))))
+                self._push(Delta(DeltaType.DELETED, Tombstone(key, self._known.get(key)), listed_rv=rv))
         for entry in items:
-            self._push(Delta(DeltaType.REPLACED, entry, initial=not self._populated))
+            self._push(Delta(DeltaType.REPLACED, entry, initial=not self._populated, listed_rv=rv))
         if not self._populated:
             self._populated = True
             self._initial = len(self._queue)

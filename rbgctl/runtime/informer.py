@@ -9,10 +9,10 @@ from typing import Literal, Protocol
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN, Resource
-from rbgctl.machinery.resource_version import is_ordered, newer_or_equal
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.fifo import Delta, DeltaType, OrderedFifo
+from rbgctl.runtime.live_reads import LiveReads, is_older
 from rbgctl.runtime.reflector import Reflector, WatchTarget
 from rbgctl.runtime.store import Entry, EntryDecoder, Hot, Indexer, IndexFunction, Tombstone
 from rbgctl.runtime.transport import Transport
@@ -29,6 +29,7 @@ class KindOptions:
     labels: only objects that match are cached (they may be written, but then get no fence when they do not match).
     form: "metadata" fetches no bodies. hot: fields the header carries, see `Header.hot`. keep_annotations: key
     prefixes the header carries. keep_managers: managedFields entries kept in bodies. indexes: see `Indexer`.
+    resync: seconds after which handlers are told of every object again, varied by 10 %; 0 never (RT-CA-01).
     """
 
     namespace: str = ""
@@ -39,6 +40,13 @@ class KindOptions:
     keep_annotations: tuple[str, ...] = ()
     keep_managers: frozenset[str] = frozenset()
     indexes: Mapping[str, IndexFunction] = field(default_factory=dict)
+    resync: float = 36_000.0
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and self.labels.nothing:
+            raise ValueError("a selector that matches nothing cannot be watched")
+        if self.resync and self.resync < 1:
+            raise ValueError(f"a resync every {self.resync:g} s: 1 s is the least, 0 is never")
 
     def merged(self, other: "KindOptions") -> "KindOptions":
         """What satisfies two declarations of the same kind. Raises ValueError when they contradict each other."""
@@ -58,6 +66,7 @@ class KindOptions:
             keep_annotations=tuple(dict.fromkeys(self.keep_annotations + other.keep_annotations)),
             keep_managers=self.keep_managers | other.keep_managers,
             indexes={**self.indexes, **other.indexes},
+            resync=min((r for r in (self.resync, other.resync) if r), default=0.0),
         )
 
 
@@ -98,6 +107,7 @@ class Informer:
         watch_timeout: tuple[float, float],
         first_list_jitter: float,
         on_relist: Callable[[GVK, str], None],
+        streaming: bool | None = None,
     ) -> None:
         self.gvk = gvk
         self.options = options
@@ -111,9 +121,11 @@ class Informer:
         self._watch_timeout = watch_timeout
         self._jitter = first_list_jitter
         self._on_relist = on_relist
+        self._streaming = streaming
         self.store = Indexer(options.indexes)
         self._fifo = OrderedFifo(self.store)
         self._registrations: list[Registration] = []
+        self._live_reads = LiveReads()
         self._changed = asyncio.Event()
         self._synced = asyncio.Event()
         self.reflector: Reflector | None = None
@@ -172,14 +184,10 @@ class Informer:
             ),
             transport,
             self._fifo,
-            EntryDecoder(
-                self.gvk,
-                keep_managers=options.keep_managers,
-                keep_annotations=options.keep_annotations,
-                hot=options.hot,
-            ),
+            self.decoder(),
             clock=self._clock,
             rng=self._rng,
+            streaming=self._streaming,
             list_gate=self._list_gate,
             user_agent=self._user_agent,
             watch_timeout=self._watch_timeout,
@@ -190,9 +198,17 @@ class Informer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reflector.run(), name=f"reflector {self.gvk.kind}")
             group.create_task(self._drain(), name=f"informer {self.gvk.kind}")
+            if options.resync:
+                group.create_task(self._resync(options.resync), name=f"resync {self.gvk.kind}")
 
     def _failed(self, error: Exception) -> None:
         self.last_error = error
+
+    async def _resync(self, seconds: float) -> None:
+        period = seconds * self._rng.uniform(0.9, 1.1)
+        while True:
+            await self._clock.sleep(period)
+            self._fifo.resync()
 
     async def _drain(self) -> None:
         while True:
@@ -213,31 +229,29 @@ class Informer:
         match delta.item:
             case None:
                 self.last_error = None
-            case Tombstone():
-                self._remove(delta.item.key, delta.item)
-            case Entry() if delta.type is DeltaType.DELETED:
-                self._remove(delta.item.header.key, delta.item)
-            case Entry():
-                self._upsert(delta)
+                self._live_reads.forget_old(self._clock.monotonic())
+            case Tombstone() as tombstone:
+                if not self._live_reads.outdate(delta, self.store.get(tombstone.key)):
+                    self._remove(tombstone.key, tombstone)
+            case Entry() as entry:
+                old = self.store.get(entry.header.key)
+                if self._live_reads.outdate(delta, old):
+                    pass
+                elif delta.type is DeltaType.DELETED:
+                    self._remove(entry.header.key, entry)
+                else:
+                    self._upsert(entry, old, initial=delta.initial)
         if delta.rv:
             self.applied_rv = delta.rv
 
     def _remove(self, key: NN, last: Entry | Tombstone) -> None:
-        old = self.store.get(key)
-        if old is not None and isinstance(last, Entry) and _older(last, old):
-            return  # made anew, as a live read found meanwhile (`refresh`)
         self.store.remove(key)
         self._each(lambda h: h.on_delete(last))
 
-    def _upsert(self, delta: Delta) -> None:
-        entry = delta.item
-        assert isinstance(entry, Entry)  # noqa: S101 - the caller matched it
-        old = self.store.get(entry.header.key)
-        if old is not None and delta.type is not DeltaType.REPLACED and _older(entry, old):
-            return  # a live read was stored meanwhile (`refresh`)
+    def _upsert(self, entry: Entry, old: Entry | None, *, initial: bool = False) -> None:
         self.store.upsert(entry)
         if old is None:
-            self._each(_added(entry, initial=delta.initial))
+            self._each(_added(entry, initial=initial))
         elif old.header.uid != entry.header.uid:
             # Deleted and created again between two looks: tell both halves (RT-ST-06).
             self._each(lambda h: h.on_delete(Tombstone(old.header.key, old)))
@@ -247,12 +261,15 @@ class Informer:
 
     def refresh(self, key: NN, live: Entry | None) -> None:
         """Store what a live read found (None: nothing), unless the watch is already further."""
-        old = self.store.get(key)
+        old, now = self.store.get(key), self._clock.monotonic()
         if live is None:
             if old is not None:
+                self._live_reads.found_gone(key, old.header.uid, now)
                 self._remove(key, Tombstone(key, old))
-        elif old is None or not _older(live, old):
-            self._upsert(Delta(DeltaType.REPLACED, live))
+        elif old is None or not is_older(live, old):
+            self._live_reads.found(live, now)
+            if old is None or old.header.rv != live.header.rv:
+                self._upsert(live, old)
 
     def decoder(self) -> EntryDecoder:
         return EntryDecoder(
@@ -279,8 +296,3 @@ Notification = Callable[[ResourceHandler], None]
 
 def _added(entry: Entry, *, initial: bool) -> Notification:
     return lambda handler: handler.on_add(entry, initial=initial)
-
-
-def _older(a: Entry, b: Entry) -> bool:
-    mine, other = a.header.rv, b.header.rv
-    return is_ordered(mine) and is_ordered(other) and mine != other and newer_or_equal(other, mine)

@@ -1,19 +1,22 @@
-"""Keeps a queue up to date with one collection of the API server: list once, then watch (RT-RF-01..18).
+"""Keeps a queue up to date with one collection of the API server: its state once, then a watch (RT-RF-01..18).
 
-A plain end of a healthy watch re-opens it at the newest resourceVersion; only errors that make that impossible lead
-to a new list.
+The state comes as a stream that a marking bookmark ends and that goes on as the watch; from servers that do not offer
+that, as a list. A plain end of a healthy watch re-opens it at the newest resourceVersion; only errors that make that
+impossible lead to reading the whole state again.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import msgspec
 import structlog
 
-from rbgctl.machinery.gvk import Resource
+from rbgctl.machinery.gvk import NN, Resource
+from rbgctl.runtime.backoff import Backoff
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.errors import (
     ApiError,
@@ -24,27 +27,21 @@ from rbgctl.runtime.errors import (
     needs_relist,
 )
 from rbgctl.runtime.fifo import DeltaType, OrderedFifo
-from rbgctl.runtime.store import Entry, EntryDecoder
-from rbgctl.runtime.transport import Transport
+from rbgctl.runtime.list_page import ListPage, list_page
+from rbgctl.runtime.store import Entry, EntryDecoder, WrongKind
+from rbgctl.runtime.transport import LineStream, Transport
 
 _log = structlog.get_logger("rbgctl.runtime.reflector")
 
 PAGE_SIZE = 500
-BACKOFF_START, BACKOFF_CAP, BACKOFF_RESET = 0.8, 30.0, 120.0
 SHORT_WATCH = 1.0
 BOOKMARK_SILENCE = 90.0
+STREAM_SILENCE = 60.0
+STREAM_RETRY = 600.0
+STREAM_WARNING = 10.0
 YIELD_EVERY = 200
 METADATA = "application/json;as=PartialObjectMetadata{list};g=meta.k8s.io;v=v1,application/json"
-
-
-class _ListMeta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(msgspec.Struct):
-    metadata: _ListMeta
-    items: list[msgspec.Raw] | None = None
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 class _WatchEvent(msgspec.Struct):
@@ -52,9 +49,18 @@ class _WatchEvent(msgspec.Struct):
     object: msgspec.Raw
 
 
-_LIST = msgspec.json.Decoder(_List)
+class _BookmarkMeta(msgspec.Struct, rename="camel"):
+    resource_version: str
+    annotations: dict[str, str] | None = None
+
+
+class _Bookmark(msgspec.Struct):
+    metadata: _BookmarkMeta
+
+
 _EVENT = msgspec.json.Decoder(_WatchEvent)
-_STATUS = msgspec.json.Decoder(dict)
+_BOOKMARK = msgspec.json.Decoder(_Bookmark)
+_STATUS = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +86,26 @@ class _ShortWatch(Exception):
     """A watch that ended at once without a single event."""
 
 
-class Backoff:
-    """0.8 s doubling to 30 s, each with 0-100 % jitter; starts over after two quiet minutes (RT-RF-01)."""
+class _NoMarker(Exception):
+    """A stream of the initial state that ended before it was complete."""
 
-    def __init__(self, clock: Clock, rng: random.Random) -> None:
-        self._clock = clock
-        self._rng = rng
-        self._next = BACKOFF_START
-        self._last = float("-inf")
 
-    def step(self) -> float:
-        """Seconds to wait now."""
-        now = self._clock.monotonic()
-        if now - self._last >= BACKOFF_RESET:
-            self._next = BACKOFF_START
-        self._last = now
-        delay, self._next = self._next, min(self._next * 2, BACKOFF_CAP)
-        return delay * (1 + self._rng.random())
+@dataclass(slots=True)
+class _Initial:
+    """The state collected from a stream until its end is marked."""
+
+    reason: str
+    entries: dict[NN, Entry] = field(default_factory=dict)
+    done: bool = False
 
 
 class Reflector:
     """Run `run()` as a task; it returns only when cancelled.
 
+    streaming: whether to stream the initial state; None tries it and remembers for ten minutes that it failed.
     list_gate bounds concurrent lists of a process. watch_timeout: range in seconds from which each watch request
-    draws its server-side timeout. on_error hears of failed lists and watch opens; on_relist of every list.
+    draws its server-side timeout. on_error hears of failed lists and watch opens; on_relist why the whole state was
+    read again, not of the first time.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Reflector:
         *,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        streaming: bool | None = None,
         list_gate: asyncio.Semaphore | None = None,
         user_agent: str = "rbgctl",
         watch_timeout: tuple[float, float] = (300.0, 600.0),
@@ -131,6 +134,8 @@ class Reflector:
         self._decoder = decoder
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
+        self._streaming = streaming
+        self._stream_again_at = float("-inf")
         self._gate = list_gate or asyncio.Semaphore(4)
         self._user_agent = user_agent
         self._watch_timeout = watch_timeout
@@ -146,21 +151,38 @@ class Reflector:
     async def run(self) -> None:
         if self._jitter:
             await self._clock.sleep(self._rng.uniform(0, self._jitter))
-        reason = "start"
+        reason = ""
         while True:
             try:
-                await self._list(reason)
-                reason = await self._watch()
-            except (ApiError, TransportError, msgspec.DecodeError, _ShortWatch) as error:
+                reason = await self._list_and_watch(reason)
+            except Exception as error:  # noqa: BLE001 - an informer that ends would leave its kind stale for ever
                 self._on_error(error)
                 reason = type(error).__name__
                 if needs_relist(error):
-                    self._log.info("watch expired, listing again")
+                    self._log.info("watch expired, reading everything again")
                 else:
                     self._log.warning("list or watch failed", error=str(error), error_type=reason)
             await self._clock.sleep(self._backoff.step())
 
-    # -- list ---------------------------------------------------------------------------------------------------
+    async def _list_and_watch(self, reason: str) -> str:
+        """Returns why everything must be read again."""
+        if self._streaming is not False and self._clock.monotonic() >= self._stream_again_at:
+            again = await self._stream_and_watch(reason)
+            if again is not None:
+                return again
+        await self._list(reason)
+        return await self._watch(None)
+
+    def _replaced(self, entries: list[Entry], rv: str, reason: str) -> None:
+        self._rv_unavailable = False
+        self._sink.replace(entries, rv)
+        self.last_rv = rv
+        self.relists += 1
+        self.last_event_at = self._clock.monotonic()
+        if self.relists > 1:
+            self._on_relist(reason)
+
+    # -- initial state by list ----------------------------------------------------------------------------------
 
     def _list_rv(self) -> str:
         if self._rv_unavailable:
@@ -171,17 +193,11 @@ class Reflector:
         try:
             entries, rv = await self._list_at(self._list_rv())
         except ApiError as error:
-            too_large = isinstance(error, RequestTimeout) and error.too_large_resource_version
-            if not (needs_relist(error) or too_large):
+            if not _rv_unusable(error):
                 raise
             self._rv_unavailable = True
             entries, rv = await self._list_at("")
-        self._rv_unavailable = False
-        self._sink.replace(entries, rv)
-        self.last_rv = rv
-        self.relists += 1
-        self.last_event_at = self._clock.monotonic()
-        self._on_relist(reason)
+        self._replaced(entries, rv, reason)
 
     async def _list_at(self, rv: str) -> tuple[list[Entry], str]:
         params = self.target.params()
@@ -192,7 +208,6 @@ class Reflector:
             if rv not in {"", "0"}:
                 params["resourceVersionMatch"] = "NotOlderThan"
         entries: list[Entry] = []
-        first_rv = ""
         async with self._gate:
             while True:
                 try:
@@ -200,20 +215,19 @@ class Reflector:
                 except ApiError as error:
                     if "continue" not in params or not needs_relist(error):
                         raise
-                    entries, first_rv = [], ""
+                    entries = []
                     params = self.target.params()
                     continue
-                first_rv = page.metadata.resource_version
                 for count, raw in enumerate(page.items or (), 1):
                     entries.append(self._decoder.entry(raw))
                     if count % YIELD_EVERY == 0:
                         await asyncio.sleep(0)
                 if not page.metadata.continue_:
-                    return entries, first_rv
+                    return entries, page.metadata.resource_version
                 self._server_pages = self._server_pages or rv == "0"
                 params = {**self.target.params(), "limit": str(PAGE_SIZE), "continue": page.metadata.continue_}
 
-    async def _page(self, params: dict[str, str]) -> _List:
+    async def _page(self, params: dict[str, str]) -> ListPage:
         path = self.target.resource.path(self.target.namespace)
         answer = await self._transport.request(
             "GET", path, params=params, accept=self._accept(is_list=True), user_agent=self._user_agent
@@ -222,100 +236,189 @@ class Reflector:
             raise ApiError.from_response(
                 "GET", answer.status, answer.headers, answer.body, resource=self.target.resource.plural
             )
-        return _LIST.decode(answer.body)
+        return list_page(answer.body)
 
     def _accept(self, *, is_list: bool) -> str:
         if self.target.form == "full":
             return "application/json"
         return METADATA.format(list="List" if is_list else "")
 
+    # -- initial state by stream --------------------------------------------------------------------------------
+
+    async def _stream_and_watch(self, reason: str) -> str | None:
+        """Like `_list_and_watch`; None when the server does not stream and must be asked for a list (RT-RF-14)."""
+        while True:
+            initial = _Initial(reason)
+            try:
+                return await self._watch(initial)
+            except Exception as error:
+                if initial.done:
+                    raise
+                if _is_down(error):
+                    self._on_error(error)
+                    await self._clock.sleep(self._backoff.step())
+                elif isinstance(error, ApiError) and _rv_unusable(error) and not self._rv_unavailable:
+                    self._rv_unavailable = True
+                else:
+                    self._log.info("the server does not stream lists", error=str(error))
+                    self._stream_again_at = self._clock.monotonic() + STREAM_RETRY
+                    if self._streaming:
+                        raise
+                    return None
+
+    def _collect(self, initial: _Initial, kind: str, entry: Entry) -> None:
+        if kind == "DELETED":
+            initial.entries.pop(entry.header.key, None)
+        else:
+            initial.entries[entry.header.key] = entry
+
     # -- watch --------------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> str:
-        """Watch until a list is needed; returns the reason."""
+    async def _watch(self, initial: _Initial | None) -> str:
+        """Watch until everything must be read again; returns the reason. `initial` collects the state first."""
         while True:
             began, events = self._clock.monotonic(), 0
             seconds = self._rng.uniform(*self._watch_timeout)
             try:
-                events = await self._one_watch(seconds)
-            except TooManyRequests as error:
-                self._on_error(error)
-                await self._clock.sleep(self._backoff.step())
-                continue
-            except InternalError as error:
-                self._on_error(error)
-                self._log.warning("watch failed", error=str(error))
-                return "InternalError"
-            except TransportError as error:
-                # Refused: the server restarts. Everything else is how proxies and time-outs end a watch.
-                self._on_error(error)
-                self._log.info("watch interrupted, resuming", error=str(error))
-                await self._clock.sleep(self._backoff.step() if error.kind in {"refused", "tls", "dns"} else 0)
-                if error.kind in {"refused", "tls", "dns"}:
+                events = await self._one_watch(seconds, initial)
+            except (ApiError, TransportError, msgspec.DecodeError) as error:
+                if initial is not None and not initial.done:
+                    raise
+                initial = None
+                if isinstance(error, InternalError):
+                    self._on_error(error)
+                    self._log.warning("watch failed", error=str(error))
+                    return "InternalError"
+                if _is_down(error):
+                    self._on_error(error)
+                    self._log.info("watch refused, trying again", error=str(error))
+                    await self._clock.sleep(self._backoff.step())
                     continue
+                if not isinstance(error, TransportError):
+                    raise
+                # How proxies and time-outs end a watch (RT-RF-10).
+                self._log.info("watch interrupted, resuming", error=str(error))
+            if initial is not None and not initial.done:
+                raise _NoMarker(f"the stream of {self.target.resource.plural} ended before it was complete")
+            initial = None
             if events == 0 and self._clock.monotonic() - began < SHORT_WATCH:
                 raise _ShortWatch(f"a watch of {self.target.resource.plural} ended at once without an event")
 
-    async def _one_watch(self, seconds: float) -> int:
+    def _watch_params(self, seconds: float, initial: _Initial | None) -> dict[str, str]:
         params = {
             **self.target.params(),
             "watch": "1",
             "allowWatchBookmarks": "true",
-            "resourceVersion": self.last_rv,
             "timeoutSeconds": str(max(int(seconds), 1)),
         }
+        if initial is None:
+            params["resourceVersion"] = self.last_rv
+            return params
+        params["sendInitialEvents"] = "true"
+        params["resourceVersionMatch"] = "NotOlderThan"
+        params["resourceVersion"] = "" if self._rv_unavailable else self.last_rv
+        return params
+
+    async def _one_watch(self, seconds: float, initial: _Initial | None) -> int:
+        """One request, to its end; returns the number of events. `initial` is done once its end was marked."""
         total = seconds + 5
+        live_silence = min(BOOKMARK_SILENCE, total) if self._bookmarks_seen else total
         events = 0
-        async with self._transport.stream(
-            self.target.resource.path(self.target.namespace),
-            params,
-            idle_timeout=min(BOOKMARK_SILENCE, total) if self._bookmarks_seen else total,
-            total_timeout=total,
-            accept=self._accept(is_list=False),
-            user_agent=self._user_agent,
-        ) as stream:
-            if stream.status != 200:
-                raise ApiError.from_response(
-                    "GET",
-                    stream.status,
-                    stream.headers,
-                    await stream.body(),
-                    resource=self.target.resource.plural,
+        async with contextlib.AsyncExitStack() as listing, contextlib.AsyncExitStack() as watching:
+            if initial is not None:
+                await listing.enter_async_context(self._gate)
+                listing.callback(asyncio.create_task(self._warn_while_collecting()).cancel)
+            stream = await watching.enter_async_context(
+                self._transport.stream(
+                    self.target.resource.path(self.target.namespace),
+                    self._watch_params(seconds, initial),
+                    idle_timeout=live_silence if initial is None else min(STREAM_SILENCE, total),
+                    total_timeout=total,
+                    accept=self._accept(is_list=False),
+                    user_agent=self._user_agent,
                 )
+            )
+            if stream.status != 200:
+                raise await self._refusal(stream)
             try:
                 async for lines in stream.batches():
                     for count, line in enumerate(lines, 1):
-                        self._accept_line(line)
+                        self._accept_line(line, initial)
                         events += 1
                         if count % YIELD_EVERY == 0:
                             await asyncio.sleep(0)
+                    if initial is not None and initial.done:
+                        await listing.aclose()
+                        stream.idle_timeout = min(BOOKMARK_SILENCE, total)
             except TransportError:
                 # Cut in mid-stream: what arrived is applied, the rest is asked for again (RT-RF-10).
-                if events == 0:
+                if events == 0 or (initial is not None and not initial.done):
                     raise
         return events
 
-    def _accept_line(self, line: bytes) -> None:
+    async def _warn_while_collecting(self) -> None:
+        began = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(STREAM_WARNING)
+            self._log.warning("the initial state is still being streamed", seconds=self._clock.monotonic() - began)
+
+    async def _refusal(self, stream: LineStream) -> ApiError:
+        return ApiError.from_response(
+            "GET", stream.status, stream.headers, await stream.body(), resource=self.target.resource.plural
+        )
+
+    def _accept_line(self, line: bytes, initial: _Initial | None) -> None:
         try:
             event = _EVENT.decode(line)
-            if event.type == "ERROR":
-                raise ApiError.from_status(_STATUS.decode(event.object))
-            entry = self._decoder.entry(event.object)
+            match event.type:
+                case "ERROR":
+                    raise ApiError.from_status(_STATUS.decode(event.object))
+                case "BOOKMARK":
+                    self._bookmark(_BOOKMARK.decode(event.object).metadata, initial)
+                case "ADDED" | "MODIFIED" | "DELETED":
+                    self._event(event.type, self._decoder.entry(event.object), initial)
+                case other:
+                    raise _internal(f"unknown watch event type {other!r}")
+        except WrongKind as error:
+            self._log.error("watch event skipped", error=str(error))
+            return
         except msgspec.DecodeError as error:
-            raise InternalError({"reason": "InternalError", "code": 500, "message": f"watch line: {error}"}) from error
+            raise _internal(f"watch line: {error}") from error
         self.last_event_at = self._clock.monotonic()
-        match event.type:
-            case "ADDED":
-                self._sink.add(DeltaType.ADDED, entry)
-            case "MODIFIED":
-                self._sink.add(DeltaType.UPDATED, entry)
-            case "DELETED":
-                self._sink.add(DeltaType.DELETED, entry)
-            case "BOOKMARK":
-                self._bookmarks_seen = True
-                self._sink.progress(entry.header.rv)
-            case other:
-                raise InternalError(
-                    {"reason": "InternalError", "code": 500, "message": f"unknown watch event type {other!r}"}
-                )
-        self.last_rv = entry.header.rv
+
+    def _bookmark(self, meta: _BookmarkMeta, initial: _Initial | None) -> None:
+        self._bookmarks_seen = True
+        if initial is None or initial.done:
+            self._sink.progress(meta.resource_version)
+            self.last_rv = meta.resource_version
+        elif (meta.annotations or {}).get(INITIAL_EVENTS_END) == "true":
+            initial.done = True
+            self._replaced(list(initial.entries.values()), meta.resource_version, initial.reason)
+            initial.entries.clear()
+
+    def _event(self, kind: str, entry: Entry, initial: _Initial | None) -> None:
+        if initial is not None and not initial.done:
+            # Versions of the initial events are in no order: none of them is a point to resume from (RT-RF-13).
+            self._collect(initial, kind, entry)
+            return
+        self._sink.add(_DELTAS[kind], entry)
+        self.last_rv = entry.header.rv or self.last_rv
+
+
+_DELTAS = {"ADDED": DeltaType.ADDED, "MODIFIED": DeltaType.UPDATED, "DELETED": DeltaType.DELETED}
+
+
+def _internal(message: str) -> InternalError:
+    return InternalError({"reason": "InternalError", "code": 500, "message": message})
+
+
+def _is_down(error: Exception) -> bool:
+    """The server restarts or is overloaded: what was known stays valid (RT-RF-09)."""
+    if isinstance(error, TransportError):
+        return error.kind in {"refused", "dns", "tls"}
+    return isinstance(error, TooManyRequests)
+
+
+def _rv_unusable(error: ApiError) -> bool:
+    """The resourceVersion asked for is too old, or newer than what the server has (RT-RF-06)."""
+    return needs_relist(error) or (isinstance(error, RequestTimeout) and error.too_large_resource_version)

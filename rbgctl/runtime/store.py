@@ -96,6 +96,11 @@ class _Manager(msgspec.Struct):
 _MANAGER = msgspec.json.Decoder(_Manager)
 _ENCODER = msgspec.json.Encoder()
 
+
+class WrongKind(ValueError):
+    """An object of another kind than the collection's, a printed Table for instance."""
+
+
 Hot = Callable[[Mapping[str, msgspec.Raw]], tuple[str, ...]]
 
 
@@ -114,18 +119,21 @@ class EntryDecoder:
         keep_annotations: tuple[str, ...] = (),
         hot: Hot | None = None,
     ) -> None:
-        self._identity = {
-            "apiVersion": msgspec.Raw(orjson.dumps(gvk.api_version)),
-            "kind": msgspec.Raw(orjson.dumps(gvk.kind)),
-        }
+        version, kind = orjson.dumps(gvk.api_version), orjson.dumps(gvk.kind)
+        self._identity = {"apiVersion": msgspec.Raw(version), "kind": msgspec.Raw(kind)}
+        self._accepted = {(version, kind), (b'"meta.k8s.io/v1"', b'"PartialObjectMetadata"'), (b"", b"")}
+        self._gvk = gvk
         self._keep_managers = keep_managers
         self._keep_annotations = keep_annotations
         self._hot = hot
 
     def entry(self, raw: bytes | msgspec.Raw) -> Entry:
-        """Raises msgspec.DecodeError for anything that is not an object with metadata."""
-        meta = _PARTIAL.decode(raw).metadata
+        """Raises msgspec.DecodeError for anything that is not an object with metadata, WrongKind for other kinds."""
         body = _RAW_MAP.decode(raw)
+        found = bytes(body.get("apiVersion", b"")), bytes(body.get("kind", b""))
+        if found not in self._accepted:
+            raise WrongKind(f"expected {self._gvk}, found apiVersion {found[0]!r}, kind {found[1]!r}")
+        meta = _PARTIAL.decode(raw).metadata
         metadata = _RAW_MAP.decode(body["metadata"])
         managed = metadata.pop("managedFields", None)
         if managed is not None and self._keep_managers:
@@ -149,9 +157,18 @@ class EntryDecoder:
             labels=tuple((sys.intern(k), v) for k, v in (meta.labels or {}).items()),
             annotations=annotations,
             owners=tuple(meta.owner_references or ()),
-            hot=self._hot(body) if self._hot else (),
+            hot=self._hot_fields(body, meta),
         )
         return Entry(header, _ENCODER.encode(body))
+
+    def _hot_fields(self, body: Mapping[str, msgspec.Raw], meta: _Meta) -> tuple[str, ...]:
+        if self._hot is None:
+            return ()
+        try:
+            return self._hot(body)
+        except Exception as error:  # noqa: BLE001 - a broken function must not keep the object out of the cache
+            _log.error("hot fields failed", object=f"{meta.namespace}/{meta.name}", error=repr(error))
+            return ()
 
 
 IndexFunction = Callable[[Header], Iterable[str]]

@@ -322,13 +322,16 @@ class Transport:
 
 
 class LineStream:
-    """An open watch: `status`, and `batches()` of complete lines as they arrive."""
+    """An open watch: `status`, and `batches()` of complete lines as they arrive.
+
+    idle_timeout: seconds without a byte that end it; may be changed between batches.
+    """
 
     def __init__(
         self, answer: aiohttp.ClientResponse, idle_timeout: float, ends_at: float, clock: Clock, path: str
     ) -> None:
         self._answer = answer
-        self._idle = idle_timeout
+        self.idle_timeout = idle_timeout
         self._ends_at = ends_at
         self._clock = clock
         self._path = path
@@ -338,7 +341,7 @@ class LineStream:
     async def body(self) -> bytes:
         """The whole body, for an answer that is not a stream (an error)."""
         try:
-            async with asyncio.timeout(min(self._idle, REQUEST_TIMEOUT)):
+            async with asyncio.timeout(min(self.idle_timeout, REQUEST_TIMEOUT)):
                 return await self._answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise transport_error(error, f"watch {self._path}") from error
@@ -347,7 +350,7 @@ class LineStream:
         """Lines as they arrive, several at once when several are there. Half a line at the end is discarded."""
         splitter = LineSplitter()
         while True:
-            left = min(self._idle, self._ends_at - self._clock.monotonic())
+            left = min(self.idle_timeout, self._ends_at - self._clock.monotonic())
             try:
                 async with asyncio.timeout(max(left, 0.0)):
                     chunk = await self._answer.content.readany()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rbgctl.api import conditions, labels
+from rbgctl.api import annotations, conditions, labels
 from rbgctl.api.kinds import API_VERSION, RESOURCES, ROLE_INSTANCE
 from rbgctl.controllers.instance.controller import declare
 from rbgctl.controllers.instance.pods import POD
@@ -118,6 +118,10 @@ def gate(obj: RawObject, type_: str) -> str:
     """Status of a condition, empty when there is none."""
     found = (obj.get("status") or {}).get("conditions") or ()
     return next((str(c["status"]) for c in found if c["type"] == type_), "")
+
+
+def uid(obj: RawObject) -> str:
+    return str(obj["metadata"]["uid"])
 
 
 def is_ready(instance: RawObject) -> bool:
@@ -261,11 +265,51 @@ async def test_pods_that_the_api_server_refuses_are_reported(world: World) -> No
 
 
 async def test_what_is_not_supported_is_said_in_an_event(world: World) -> None:
-    await world.create("a-0", restartPolicyConfig={"type": "RecreateRoleInstanceOnPodRestart"})
+    await world.create("a-0", annotations={annotations.ROLE_INSTANCE_GANG_SCHEDULING: "true"})
     events = await world.until(
         EVENT, lambda found: any(e["reason"] == "UnsupportedFeature" for e in found.values()), "UnsupportedFeature"
     )
-    assert any("RecreateRoleInstanceOnPodRestart" in e["message"] for e in events.values())
+    assert any("gang scheduling" in e["message"] for e in events.values())
+
+
+async def test_failed_pod_makes_the_whole_instance_anew_under_the_policy(world: World) -> None:
+    # RST-1, RST-9, RST-10, STA-5, EVT-1
+    policy = {"type": "RecreateRoleInstanceOnPodRestart", "baseDelaySeconds": 300}
+    names = ["a-0-leader-0", "a-0-worker-0"]
+    await world.create(
+        "a-0",
+        component("leader"),
+        component("worker"),
+        labels={labels.ROLE_TYPE: "Components"},
+        restartPolicyConfig=policy,
+    )
+    first = await world.until(POD, lambda found: set(found) == set(names), "two pods")
+    for name in names:
+        await world.kubelet(name, phase="Running", conditions={"PodScheduled": "True", "ContainersReady": "True"})
+    for name in names:
+        await world.run(name)
+    served = await world.instance("a-0", is_ready, "Ready")
+    assert served["status"]["restartCount"] == 0
+    await world.kubelet(names[1], phase="Failed", conditions={"Ready": "False", "ContainersReady": "False"})
+    told = await world.instance("a-0", lambda i: gate(i, "Restarting") == "True", "Restarting")
+    assert told["status"]["restartCount"] == 1
+    assert not is_ready(told)
+
+    def anew(found: dict[str, RawObject]) -> bool:
+        return set(found) == set(names) and all(found[n]["metadata"]["uid"] != uid(first[n]) for n in names)
+
+    await world.until(POD, anew, "both pods anew")
+    for name in names:
+        await world.kubelet(name, phase="Running", conditions={"PodScheduled": "True", "ContainersReady": "True"})
+    for name in names:
+        await world.run(name)
+    await world.instance("a-0", lambda i: is_ready(i) and gate(i, "Restarting") == "", "Ready again, Restarting gone")
+    events = await world.until(
+        EVENT, lambda found: any(e["reason"] == "ReCreateInstance" for e in found.values()), "ReCreateInstance"
+    )
+    [said] = [e for e in events.values() if e["reason"] == "ReCreateInstance"]
+    assert (said["type"], said["count"]) == ("Normal", 1)
+    assert "pod a-0-worker-0 failed" in said["message"]
 
 
 async def test_gate_change_never_hits_another_pod_of_the_name(world: World) -> None:

@@ -42,11 +42,15 @@ def _without_mode(entry: Entry) -> dict[str, str]:
 
 
 def workload_changed(event: Event) -> bool:
-    """RBG-22: not its creation, which is our own doing; its deletion, and changes of spec or counts."""
+    """RBG-22: not its creation, which is our own doing; its deletion, changes of spec, counts and what we label."""
     if event.verb == "update" and event.obj is not None and event.old is not None:
-        new, old = event.obj.header, event.old.header
-        return (new.generation, new.hot, new.labels) != (old.generation, old.hot, old.labels)
+        return _what_counts(event.obj) != _what_counts(event.old)
     return event.verb == "delete"
+
+
+def _what_counts(entry: Entry) -> tuple[object, ...]:
+    header = entry.header
+    return header.generation, header.hot, header.labels, header.annotations, header.owners
 
 
 def changed_or_deleted(event: Event) -> bool:
@@ -94,7 +98,7 @@ def declare() -> Builder:
         .watches(SERVICE, enqueue_mapped(group_of), changed_or_deleted)
         .reads(CONTROLLER_REVISION)
         .caches(ROLE_BASED_GROUP, KindOptions(keep_annotations=ANNOTATIONS))
-        .caches(ROLE_INSTANCE_SET, KindOptions(hot=role_counts, keep_managers=APPLIED))
+        .caches(ROLE_INSTANCE_SET, KindOptions(hot=role_counts, keep_managers=APPLIED, keep_annotations=ANNOTATIONS))
         .caches(SERVICE, KindOptions(labels=with_group_label, keep_managers=APPLIED))
         .caches(CONFIG_MAP, KindOptions(form="metadata"))
         .writes(ROLE_BASED_GROUP, "patch")

@@ -4,6 +4,8 @@ Every change of an instance wakes it, and every change of a pod that an instance
 end of a predecessor's pod wakes the successor that waits for the pod's name.
 """
 
+from functools import partial
+
 from rbgctl.api import events, identity
 from rbgctl.api.kinds import ROLE_INSTANCE
 from rbgctl.controllers.instance.observe import PODS, REVISIONS, Memory, observe
@@ -43,11 +45,11 @@ class InstanceReconciler:
     async def reconcile(self, ctx: Context) -> Result:
         """Observe, plan, execute."""
         with ctx.step("observe"):
-            observed = observe(ctx.cache, ctx.key, self.memory)
+            observed = await observe(ctx, self.memory)
         if observed is None:
             return Result()
         with ctx.step("plan"):
-            planned = plan(observed, ctx.now())
+            planned = plan(observed, ctx.now(), partial(self.memory.remember, ctx.key))
         ctx.span.set(lambda: planned.attributes)
         with ctx.step("execute"):
             return await execute(ctx, planned)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rbgctl.api.v1alpha2.roleinstance import RoleInstance
 from rbgctl.controllers.instance.pods import Pod
+from rbgctl.controllers.instance.restart_policy import Recreation, Tracking
 from rbgctl.machinery.gvk import RawObject
 
 
@@ -16,6 +17,8 @@ class Observed:
     pods: pods whose controller has the instance's uid, sorted by name.
     foreign: other existing pods under names that the instance wants.
     revisions: ControllerRevisions with the instance's label, other owners' included.
+    live: what the API server itself says of earlier recreations; read only when some pod crashed.
+    recreation: one that this process began and that is not over.
     """
 
     raw: RawObject
@@ -23,3 +26,5 @@ class Observed:
     pods: Sequence[Pod] = ()
     foreign: Mapping[str, Pod]
     revisions: Sequence[RawObject] = ()
+    live: Tracking | None = None
+    recreation: Recreation | None = None

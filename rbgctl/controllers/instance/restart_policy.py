@@ -29,6 +29,8 @@ Baselines = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 UNCAPPED: Final = 2**31 - 1
 """Longest delay in seconds when the policy names no maximum."""
+FORGOTTEN_AFTER: Final = 300
+"""Seconds after which a recreation that could not be finished is no longer insisted on."""
 LEAST_STABLE: Final = 600
 """Seconds after which a recreation counts as long ago, however short the delays are."""
 
@@ -61,14 +63,36 @@ class Tracking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recreation:
+    """A recreation that this process began, remembered until the status tells of it and its pods are gone (RST-9).
+
+    instance: uid of the instance. cause: what crashed. tracking: what the status has to say. pods: uids of the pods
+    that have to go.
+    """
+
+    instance: str
+    cause: str
+    tracking: Tracking
+    pods: frozenset[str]
+
+    def over(self, instance: str, stored: Tracking, pods: Iterable[Pod], now: datetime) -> bool:
+        """Whether it can be forgotten: done and stored, of a predecessor of that name, or too old to mean anything."""
+        begun = self.tracking.last
+        if self.instance != instance or begun is None or now - begun > timedelta(seconds=FORGOTTEN_AFTER):
+            return True
+        written = stored.last is not None and stored.last >= begun
+        return written and not any(p.uid in self.pods and not p.terminating for p in pods)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the decision depends on.
 
-    tracking: already synced with a live read where one was made.
+    tracking: of the recreation that this process has begun, if it is not over; else as stored, synced with a live read
+    where one was made.
     served: the stored status says Ready.
     settled: the stored status describes the current spec, and no revision is being rolled out.
     pods: all that the instance controls.
-    suppressed: a recreation by this process is not over although the status does not say so (RST-9).
     """
 
     policy: RestartPolicy
@@ -77,7 +101,6 @@ class Facts:
     settled: bool
     pods: Sequence[Pod]
     baselines: Baselines
-    suppressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +121,7 @@ def decide(facts: Facts, now: datetime) -> Decision:
         left = backoff(facts.policy, facts.tracking, now)
         if left > 0:
             return Decision(wait=left)
-    if due and not facts.suppressed and not facts.tracking.restarting:
+    if due and not facts.tracking.restarting:
         return Decision(recreate=cause)
     return Decision()
 

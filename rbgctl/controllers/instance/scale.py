@@ -10,12 +10,14 @@ Succeeded pod keeps its slot for ever, on purpose: after a take-over from anothe
 run again. Pods of components that the spec no longer names are not of this file's business (RIN-9, update.py).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rbgctl.api.kinds import ROLE_INSTANCE
 from rbgctl.api.v1alpha2.defaults import component_size
 from rbgctl.api.v1alpha2.roleinstance import RoleInstance
 from rbgctl.controllers.instance.pods import NO_ID, Pod, Slot, slots
+from rbgctl.machinery.owner_references import controller_of
 
 
 class ScaleError(ValueError):
@@ -53,6 +55,35 @@ def scale(instance: RoleInstance, pods: Sequence[Pod], taken: Collection[str]) -
             used.add(slot.name)
             missing.append(slot)
     return Scale(create=missing)
+
+
+def obstacles(instance: RoleInstance, foreign: Mapping[str, Pod]) -> str:
+    """Why some pod will not be made before somebody changes something; empty when nothing is in the way.
+
+    Two pods may want one name (RIN-17), or a pod that has nothing to do with this instance may have it. A predecessor's
+    pod, or any that is on its way out, is just waited for.
+    """
+    found: list[str] = []
+    owners: dict[str, str] = {}
+    for slot in slots(instance):
+        which = f"{slot.component.name}/{slot.id}"
+        if slot.name in owners:
+            found.append(f"pod {which} would have the name {slot.name}, as {owners[slot.name]} has")
+        owners.setdefault(slot.name, which)
+    for name in strangers(instance, foreign):
+        found.append(f"the name {name} is taken by a pod of another owner")
+    return "; ".join(found)
+
+
+def strangers(instance: RoleInstance, foreign: Mapping[str, Pod]) -> list[str]:
+    """Wanted names that pods hold whose end would not wake this instance, because they belong to somebody else."""
+    me = (ROLE_INSTANCE.kind, instance.metadata.name)
+    return [name for name, pod in sorted(foreign.items()) if not pod.terminating and _controller(pod) != me]
+
+
+def _controller(pod: Pod) -> tuple[str, str]:
+    controller = controller_of(pod.raw) or {}
+    return str(controller.get("kind") or ""), str(controller.get("name") or "")
 
 
 def check(instance: RoleInstance) -> None:

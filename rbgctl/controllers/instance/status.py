@@ -7,23 +7,30 @@ Per component, over its active pods:
 The instance is Ready unless the set is updating it in place or, under ready policy AllPodReady, one of the pods it
 asks for is not ready. currentRevision becomes updateRevision when exactly the wanted pods exist and all follow it.
 
+Under a restart policy it also keeps count of recreations and, when the instance first serves, of what its containers
+went through until then (RST-3).
+
 Conditions of other writers stay as they are. A condition that says the same as before keeps its time (STA-6).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rbgctl.api import conditions, labels
-from rbgctl.api.v1alpha2.defaults import component_size, ready_policy
-from rbgctl.api.v1alpha2.roleinstance import ALL_POD_READY, READY_POLICY_NONE, RoleInstance
+from rbgctl.api.v1alpha2.defaults import component_size, instance_restart_policy, ready_policy
+from rbgctl.api.v1alpha2.roleinstance import ALL_POD_READY, READY_POLICY_NONE, RoleInstance, RoleInstanceStatus
 from rbgctl.controllers.instance.pods import Pod, active, slots
 from rbgctl.controllers.instance.readiness import in_place_phase
+from rbgctl.controllers.instance.restart_policy import Baselines, Tracking, in_force, restarts_so_far
 from rbgctl.machinery.gvk import RawObject
+from rbgctl.machinery.timestamps import format_time
 from rbgctl.planning.revisions import Resolution, name_of, short_hash
 
 Status = dict[str, Any]
 Condition = dict[str, Any]
+
+_RESTARTING: Final = (conditions.RESTART_POLICY_TRIGGERED, "Instance is being recreated due to restart policy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +48,13 @@ def new_status(
     revisions: Resolution,
     failures: Failures,
     now: str,
+    *,
+    recreation: Tracking | None = None,
 ) -> Status:
     """The whole status as it should be.
 
     instance, view: the same object, raw and typed. pods: those that the instance controls. now: metav1.Time.
+    recreation: of one that began and that the stored status does not tell of.
     """
     running = active(pods)
     before: Status = instance.get("status") or {}
@@ -52,7 +62,7 @@ def new_status(
     components = [_component(c.name, [p for p in running if p.component == c.name], update) for c in view.components]
     wanted = sum(component_size(c) for c in view.components)
     settled = sum(c["updatedReplicas"] for c in components) == len(running) == wanted
-    return {
+    status = {
         **before,
         "observedGeneration": view.metadata.generation,
         "labelSelector": f"{labels.ROLE_INSTANCE_NAME}={view.metadata.name}",
@@ -60,8 +70,50 @@ def new_status(
         "updateRevision": name_of(revisions.update),
         "collisionCount": revisions.collision_count,
         "componentStatuses": components,
-        "conditions": _conditions(before, view, pods, failures, now),
+        "conditions": _conditions(before, view, pods, failures, now, restarting=recreation is not None),
     }
+    if recreation is not None and recreation.last is not None:
+        status |= {"restartCount": recreation.count, "lastRestartTime": format_time(recreation.last)}
+    return _with_baselines(status, before, view, pods, settled=settled)
+
+
+def status_with_failures(before: Status, failures: Failures, now: str) -> Status:
+    """The stored status, only that it tells of `failures`: for a pass that must be repeated from the same state."""
+    stored: list[Condition] = list(before.get("conditions") or ())
+    old = {c["type"]: c for c in stored}
+    return {**before, "conditions": _merged(stored, old, _failed(old, failures, now))}
+
+
+def baselines_of(status: RoleInstanceStatus) -> Baselines:
+    """status.inPlaceUpdateContainerBaselines as plain values."""
+    stored: Baselines = status.dump().get("inPlaceUpdateContainerBaselines") or {}
+    return stored
+
+
+def _with_baselines(
+    status: Status, before: Status, view: RoleInstance, pods: Sequence[Pod], *, settled: bool
+) -> Status:
+    """Adds what the instance brings along when it first serves, drops what describes other containers (RST-3, RST-4).
+
+    It has served before when restartCount is there, be it 0, or when it is Ready by the stored status.
+    """
+    kept = dict(in_force(baselines_of(view.status), pods))
+    if settled:
+        existing = {p.name for p in pods}
+        kept = {name: containers for name, containers in kept.items() if name in existing}
+    if instance_restart_policy(view.spec).recreates and "restartCount" not in before and _is_ready(status):
+        if not _is_ready(before):
+            for name, containers in restarts_so_far(active(pods)).items():
+                kept[name] = {**containers, **kept.get(name, {})}
+        status = {**status, "restartCount": 0}
+    if kept:
+        return {**status, "inPlaceUpdateContainerBaselines": kept}
+    return {key: value for key, value in status.items() if key != "inPlaceUpdateContainerBaselines"}
+
+
+def _is_ready(status: Mapping[str, Any]) -> bool:
+    found = status.get("conditions") or ()
+    return any(c["type"] == conditions.INSTANCE_READY and c["status"] == conditions.TRUE for c in found)
 
 
 def _component(name: str, pods: Sequence[Pod], update: str) -> dict[str, Any]:
@@ -104,21 +156,43 @@ def instance_ready(view: RoleInstance, pods_ready: Condition | None, now: str) -
 
 
 def _conditions(
-    before: Mapping[str, Any], view: RoleInstance, pods: Sequence[Pod], failures: Failures, now: str
+    before: Mapping[str, Any],
+    view: RoleInstance,
+    pods: Sequence[Pod],
+    failures: Failures,
+    now: str,
+    *,
+    restarting: bool,
 ) -> list[Condition]:
     stored: list[Condition] = list(before.get("conditions") or ())
     old = {c["type"]: c for c in stored}
-    wanted: list[Condition] = []
-    for type_, message in ((conditions.FAILED_SCALE, failures.scale), (conditions.FAILED_UPDATE, failures.update)):
-        if message:
-            wanted.append(_condition(type_, conditions.TRUE, "", message, now))
-        elif type_ in old:
-            wanted.append(_condition(type_, conditions.FALSE, "", "", now))
+    wanted = _failed(old, failures, now)
     policy = ready_policy(view.spec)
     pods_ready = all_pods_ready(view, pods, now) if policy != READY_POLICY_NONE else None
-    wanted.append(instance_ready(view, pods_ready, now))
+    ready = instance_ready(view, pods_ready, now)
+    if ready["status"] == conditions.TRUE:
+        # A recreation is over when the instance serves again.
+        old.pop(conditions.INSTANCE_RESTARTING, None)
+    elif restarting:
+        wanted.append(_condition(conditions.INSTANCE_RESTARTING, conditions.TRUE, *_RESTARTING, now))
+    wanted.append(ready)
     if pods_ready is not None and policy == ALL_POD_READY:
         wanted.append(pods_ready)
+    return _merged(stored, old, wanted)
+
+
+def _failed(old: Mapping[str, Condition], failures: Failures, now: str) -> list[Condition]:
+    """FailedScale and FailedUpdate: True with the text, else False where they were ever True."""
+    found: list[Condition] = []
+    for type_, message in ((conditions.FAILED_SCALE, failures.scale), (conditions.FAILED_UPDATE, failures.update)):
+        if message:
+            found.append(_condition(type_, conditions.TRUE, "", message, now))
+        elif type_ in old:
+            found.append(_condition(type_, conditions.FALSE, "", "", now))
+    return found
+
+
+def _merged(stored: list[Condition], old: Mapping[str, Condition], wanted: Sequence[Condition]) -> list[Condition]:
     merged = {c["type"]: _keep_time(c, old.get(c["type"])) for c in wanted}
     merged |= {type_: condition for type_, condition in old.items() if type_ not in merged}
     # The order says nothing; rewriting the list for it would be a write for nothing.

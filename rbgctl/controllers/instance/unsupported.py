@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from rbgctl.api import annotations
 from rbgctl.api.v1alpha2.component import Component
-from rbgctl.api.v1alpha2.defaults import instance_restart_policy
 from rbgctl.api.v1alpha2.roleinstance import RoleInstance
 
 REASON: Final = "UnsupportedFeature"
@@ -24,9 +23,6 @@ def unsupported(instance: RoleInstance) -> str:
 
 
 def _of_instance(instance: RoleInstance) -> Iterator[str]:
-    policy = instance_restart_policy(instance.spec)
-    if policy.recreates:
-        yield f"restart policy {policy.type}"
     if instance.metadata.annotation(annotations.ROLE_INSTANCE_GANG_SCHEDULING) == annotations.TRUE:
         yield f"gang scheduling ({annotations.ROLE_INSTANCE_GANG_SCHEDULING})"
     if instance.metadata.annotation(annotations.ROLE_INPLACE_SCHEDULING):

@@ -6,74 +6,48 @@ become Ready, fail and end by the rules in `stages/`.
 
     async with EnvTest(nodes=4) as env:
         client = env.client()
+
+Environment: KUBEBUILDER_ASSETS (a directory with binaries), KUBEBUILDER_CONTROLPLANE_START_TIMEOUT and
+KUBEBUILDER_CONTROLPLANE_STOP_TIMEOUT (of the control plane as a whole, default 60s and 20s),
+KUBEBUILDER_ATTACH_CONTROL_PLANE_OUTPUT=true (logs on stderr too), USE_EXISTING_CLUSTER=true (start nothing, use the
+cluster of the kubeconfig; without simulated nodes).
 """
 
 import asyncio
-import base64
 import contextlib
-import errno
 import os
 import random
-import shutil
-import socket
-import tempfile
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import yaml
 
+from rbgctl.machinery.go_duration import parse_go_duration
 from rbgctl.machinery.gvk import GVK, NN, RawObject, Resource
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig, StaticToken
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NotFound, TransportError
+from rbgctl.runtime.testing import components, simulated_nodes
 from rbgctl.runtime.testing.assets import find_assets
 from rbgctl.runtime.testing.certificates import Authority, new_key, private_key_pem, public_key_pem
+from rbgctl.runtime.testing.components import Layout
+from rbgctl.runtime.testing.crds import is_established, load_crds, point_at_local, served
 from rbgctl.runtime.testing.kubeconfig import kubeconfig
+from rbgctl.runtime.testing.loopback import LOOPBACK, PortInUse, check_port, free_port
 from rbgctl.runtime.testing.processes import ControlPlaneCrashed, Processes, tail
+from rbgctl.runtime.testing.work_directory import ROOM, DiskFull, check_room, disk_full, make_directory
 from rbgctl.runtime.transport import Transport
+
+__all__ = ["LOOPBACK", "ControlPlaneCrashed", "DiskFull", "EnvTest", "PortInUse", "free_port", "new_namespace"]
 
 CRD = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
 NAMESPACE = GVK("", "v1", "Namespace")
-NODE = GVK("", "v1", "Node")
 SERVICE_ACCOUNT = GVK("", "v1", "ServiceAccount")
-STAGES = Path(__file__).parent / "stages"
 PORT_ATTEMPTS = 5
-LOOPBACK = "127.0.0.1"
-ROOM = 192 << 20
-"""Bytes of disk without which starting is not even tried: etcd alone reserves 128 MiB."""
-
-AUDIT_POLICY = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived", "ResponseStarted"],
-    "rules": [{"level": "Metadata"}],
-}
-
-
-class PortInUse(Exception):
-    """The port asked for is taken."""
-
-
-class DiskFull(ControlPlaneCrashed):
-    """There is no room for the data of a control plane."""
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def _start_timeout() -> float:
-    return float(os.environ.get("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "60s").rstrip("s"))
-
-
-def _stop_timeout() -> float:
-    return float(os.environ.get("KUBEBUILDER_CONTROLPLANE_STOP_TIMEOUT", "20s").rstrip("s"))
+PORT_TAKEN = "address already in use"
 
 
 class EnvTest:
@@ -84,6 +58,7 @@ class EnvTest:
     caller. directory: where everything lives, new or empty (a temporary one by default, in memory when there is
     room); it is removed at the end unless keep. port: of the API server, 0 for a free one. audit: write audit.log.
     api_server_args: added at the end. stages: further kwok Stage files. stage_crd: let tests create Stage objects.
+    room: bytes that must be free before anything is started. assets: the directory with the binaries.
     """
 
     def __init__(
@@ -100,6 +75,7 @@ class EnvTest:
         api_server_args: Sequence[str] = (),
         stages: Sequence[Path] = (),
         stage_crd: bool = False,
+        room: int = ROOM,
         assets: Path | None = None,
     ) -> None:
         self.nodes = nodes
@@ -113,7 +89,9 @@ class EnvTest:
         self._extra_args = api_server_args
         self._stages = stages
         self._stage_crd = stage_crd
+        self._room = room
         self._assets = assets
+        self._existing = nodes == 0 and _is_true("USE_EXISTING_CLUSTER")
         self._authority = Authority()
         self._transports: list[Transport] = []
         self.config: ClusterConfig
@@ -133,27 +111,34 @@ class EnvTest:
         """Raises ControlPlaneCrashed (DiskFull when that is why), PortInUse, AssetsMissing, or ValueError for a
         directory that holds something. Nothing is left running then.
         """
-        self._assets = self._assets or await find_assets()
-        self.directory = _make_directory(self._given_directory)
-        self.processes = Processes(self.directory, keep=self._keep)
+        timeout = _seconds("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "60s")
+        if not self._existing:
+            self._assets = self._assets or await find_assets()
+        self.directory = make_directory(self._given_directory)
         try:
-            _check_room(self.directory, ROOM)
+            self._new_processes()
+            check_room(self.directory, self._room)
             await self.processes.open()
-            async with asyncio.timeout(_start_timeout()):
-                await self._start_api_server()
+            async with asyncio.timeout(timeout):
+                if self._existing:
+                    self.config = ClusterConfig.load()
+                else:
+                    await self._start_api_server()
                 await self._unless_crashed(self._set_up())
         except TimeoutError:
             logs = "\n".join(f"{name}:\n{tail(path)}" for name, path in self.processes.logs.items())
             await self.stop()
-            raise ControlPlaneCrashed(
-                f"the control plane did not start within {_start_timeout():g} s\n{logs}"
-            ) from None
+            raise ControlPlaneCrashed(f"the control plane did not start within {timeout:g} s\n{logs}") from None
         except BaseException as error:
-            full = _disk_full(error, self.directory)
+            full = disk_full(error, self.directory)
             await self.stop()
             if full is not None:
                 raise full from error
             raise
+
+    def _new_processes(self) -> None:
+        attach = _is_true("KUBEBUILDER_ATTACH_CONTROL_PLANE_OUTPUT")
+        self.processes = Processes(self.directory, keep=self._keep, attach=attach)
 
     async def _set_up(self) -> None:
         await self._open_admin()
@@ -180,7 +165,8 @@ class EnvTest:
             await transport.close()
         self._transports.clear()
         # Nothing in a throw-away etcd is worth a graceful end; the audit log is flushed per event.
-        await self.processes.close(0.0 if not self._keep else _stop_timeout())
+        grace = _seconds("KUBEBUILDER_CONTROLPLANE_STOP_TIMEOUT", "20s") if self._keep else 0.0
+        await self.processes.close(grace)
 
     @property
     def failed(self) -> asyncio.Future[None]:
@@ -201,21 +187,27 @@ class EnvTest:
         return LiveClient(transport, RestMapper(transport, *self._static), user_agent=user_agent)
 
     @property
+    def _layout(self) -> Layout:
+        return Layout(self.directory)
+
+    @property
     def kubeconfig(self) -> Path:
         """Admin kubeconfig file."""
-        return self.directory / "admin.kubeconfig"
+        return self._layout.kubeconfig
 
     @property
     def audit_log(self) -> Path:
-        return self.directory / "audit.log"
+        """One JSON event per line for each finished request; only with `audit`."""
+        return self._layout.audit_log
 
     @property
     def kubectl(self) -> Path:
-        assert self._assets is not None  # noqa: S101 - set by start()
-        return self._assets / "kubectl"
+        return self._binary("kubectl")
 
     def config_for_user(self, user: str, groups: Sequence[str] = ()) -> ClusterConfig:
         """With a client certificate for this user and groups; RBAC decides what it may do."""
+        if self._existing:
+            raise ValueError(f"cannot make a certificate for {user}: an existing cluster has an authority of its own")
         return ClusterConfig(
             server=self.config.server, ca=self._authority.pem, client_cert=self._authority.client(user, groups)
         )
@@ -230,7 +222,7 @@ class EnvTest:
         answer = await self._admin.create_subresource(SERVICE_ACCOUNT, NN(namespace, name), "token", body)
         return ClusterConfig(
             server=self.config.server,
-            ca=self._authority.pem,
+            ca=self.config.ca,
             credential=StaticToken(answer["status"]["token"]),
             namespace=namespace,
         )
@@ -246,21 +238,18 @@ class EnvTest:
 
     async def install_crds(self, crds: Iterable[Path | RawObject]) -> None:
         """Apply CRDs and wait until they are served (RT-ET-04). Raises ValueError for a file without CRDs."""
-        objects = [o for c in crds for o in _load_crds(c)]
+        objects = [o for c in crds for o in load_crds(c)]
         await asyncio.gather(*(self._admin.apply(o, field_manager="envtest") for o in objects))
-        await asyncio.gather(*(self._served(o["metadata"]["name"]) for o in objects))
+        await asyncio.gather(*(self._until_served(o["metadata"]["name"]) for o in objects))
         self._admin.mapper.invalidate()
 
-    async def _served(self, name: str) -> None:
+    async def _until_served(self, name: str) -> None:
         async for _type, crd in self._admin.watch(CRD, fields=f"metadata.name={name}", timeout=30):
-            conditions = {c["type"]: c["status"] for c in (crd.get("status") or {}).get("conditions") or ()}
-            if conditions.get("Established") == "True":
+            if is_established(crd):
                 break
         else:
             raise ControlPlaneCrashed(f"CRD {name} was not established within 30 s")
-        spec = crd["spec"]
-        for version in (v["name"] for v in spec["versions"] if v["served"]):
-            resource = Resource(GVK(spec["group"], version, spec["names"]["kind"]), spec["names"]["plural"], True)
+        for resource in served(crd):
             await self._until_answers(resource.path())
 
     async def _until_answers(self, path: str) -> None:
@@ -277,51 +266,39 @@ class EnvTest:
         directory.mkdir(parents=True, exist_ok=True)
         paths = directory / "tls.crt", directory / "tls.key"
         for path, data in zip(paths, (certificate, key), strict=True):
-            path.touch(mode=0o600)
-            path.write_bytes(data)
+            _write_private(path, data)
         return paths
 
     def point_at_local(self, obj: RawObject, port: int) -> RawObject:
         """A copy of a webhook configuration or CRD whose clientConfigs call loopback:port (RT-ET-05)."""
-        ca = self._authority.pem
-
-        def walk(node: Any) -> Any:
-            if isinstance(node, dict):
-                return {k: _local(v, port, ca) if k == "clientConfig" else walk(v) for k, v in node.items()}
-            return [walk(v) for v in node] if isinstance(node, list) else node
-
-        rewritten: RawObject = walk(obj)
-        return rewritten
+        return point_at_local(obj, port, self._authority.pem)
 
     # -- starting ---------------------------------------------------------------------------------------------
 
     async def _start_api_server(self) -> None:
-        self._write_credentials()
-        for attempt in range(PORT_ATTEMPTS):
-            etcd_port, peer_port = free_port(), free_port()
-            port = self._port or free_port()
+        """Up to five attempts (RT-ET-03): somebody else may take a port between choosing and using it."""
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self._write_credentials()
             if self._port:
-                _check_port(self._port)
+                check_port(self._port)
+            etcd_port = free_port()
             try:
-                await self._start_etcd(etcd_port, peer_port)
-                await self._start_apiserver(port, etcd_port)
+                await self._start_etcd(etcd_port, free_port())
+                await self._start_apiserver(self._port or free_port(), etcd_port)
                 return
             except ControlPlaneCrashed as error:
-                if "address already in use" not in str(error) or attempt == PORT_ATTEMPTS - 1 or self._port:
+                if PORT_TAKEN not in str(error) or attempt == PORT_ATTEMPTS:
                     raise
                 await self.processes.close(0.0)
                 self.directory.mkdir(exist_ok=True)
-                self._write_credentials()
-                self.processes = Processes(self.directory, keep=self._keep)
+                self._new_processes()
                 await self.processes.open()
 
     def _write_credentials(self) -> None:
-        pki = self.directory / "pki"
-        pki.mkdir(exist_ok=True)
+        at = self._layout
+        at.pki.mkdir(exist_ok=True)
         service_account = new_key()
-        serving = self._authority.server(
-            [LOOPBACK, "localhost", "10.96.0.1", "kubernetes.default.svc", "kubernetes.default", "kubernetes"]
-        )
+        serving = self._authority.server(components.SERVING_NAMES)
         files = {
             "ca.crt": self._authority.pem,
             "server.crt": serving[0],
@@ -330,92 +307,37 @@ class EnvTest:
             "sa.pub": public_key_pem(service_account),
         }
         for name, data in files.items():
-            path = pki / name
-            path.touch(mode=0o600)
-            path.write_bytes(data)
-        (self.directory / "audit-policy.yaml").write_text(yaml.safe_dump(AUDIT_POLICY))
+            _write_private(at.pki / name, data)
+        at.audit_policy.write_text(yaml.safe_dump(components.AUDIT_POLICY))
 
     def _binary(self, name: str) -> Path:
-        assert self._assets is not None  # noqa: S101 - set by start()
+        if self._assets is None:
+            raise ControlPlaneCrashed(f"an existing cluster comes without {name}")
         path = self._assets / name
         if not path.exists():
             raise ControlPlaneCrashed(f"{self._assets} has no {name}: simulated nodes need the whole control plane")
         return path
 
+    async def _run(self, name: str, arguments: Sequence[str], **env: str) -> None:
+        await self.processes.start(name, [self._binary(name), *arguments], env=env)
+
     async def _start_etcd(self, port: int, peer_port: int) -> None:
-        url = f"http://{LOOPBACK}:{port}"
-        peer = f"http://{LOOPBACK}:{peer_port}"
-        await self.processes.start(
-            "etcd",
-            [
-                self._binary("etcd"),
-                "--name=default",
-                f"--data-dir={self.directory / 'etcd'}",
-                f"--listen-client-urls={url}",
-                f"--advertise-client-urls={url}",
-                f"--listen-peer-urls={peer}",
-                f"--initial-advertise-peer-urls={peer}",
-                f"--initial-cluster=default={peer}",
-                "--unsafe-no-fsync",
-                "--log-level=warn",
-            ],
-        )
-        await self._until_healthy("etcd", f"{url}/health", ssl=None)
+        await self._run("etcd", components.etcd(self._layout, port=port, peer_port=peer_port))
+        await self._until_healthy(f"http://{LOOPBACK}:{port}/health", ssl=None)
 
     async def _start_apiserver(self, port: int, etcd_port: int) -> None:
-        pki = self.directory / "pki"
-        server = f"https://{LOOPBACK}:{port}"
-        audit = [
-            f"--audit-policy-file={self.directory / 'audit-policy.yaml'}",
-            f"--audit-log-path={self.audit_log}",
-            "--audit-log-mode=blocking",
-        ]
-        await self.processes.start(
-            "kube-apiserver",
-            [
-                self._binary("kube-apiserver"),
-                f"--etcd-servers=http://{LOOPBACK}:{etcd_port}",
-                f"--bind-address={LOOPBACK}",
-                f"--advertise-address={LOOPBACK}",
-                f"--secure-port={port}",
-                f"--tls-cert-file={pki / 'server.crt'}",
-                f"--tls-private-key-file={pki / 'server.key'}",
-                f"--client-ca-file={pki / 'ca.crt'}",
-                f"--cert-dir={pki}",
-                "--authorization-mode=RBAC",
-                "--service-account-issuer=https://kubernetes.default.svc",
-                f"--service-account-key-file={pki / 'sa.pub'}",
-                f"--service-account-signing-key-file={pki / 'sa.key'}",
-                "--service-cluster-ip-range=10.96.0.0/16",
-                "--allow-privileged=true",
-                "--endpoint-reconciler-type=none",
-                *([] if self.nodes else ["--disable-admission-plugins=ServiceAccount"]),
-                *(audit if self._audit else []),
-                *self._extra_args,
-            ],
-        )
         self.config = ClusterConfig(
-            server=server,
+            server=f"https://{LOOPBACK}:{port}",
             ca=self._authority.pem,
             client_cert=self._authority.client("envtest-admin", ["system:masters"]),
         )
-        await self._until_healthy("kube-apiserver", f"{server}/readyz", ssl=self.config.ssl_context())
-
-    async def _open_admin(self) -> None:
-        self._admin_transport = self.transport()
-        self._admin = LiveClient(
-            self._admin_transport, RestMapper(self._admin_transport, *self._static), user_agent="envtest"
+        arguments = components.kube_apiserver(
+            self._layout, port=port, etcd_port=etcd_port, whole=self.nodes > 0, audit=self._audit
         )
-        self.write_kubeconfig(self.config, "admin")
-        # The default namespace appears shortly after the server is ready.
-        while True:
-            try:
-                await self._admin.get(NAMESPACE, NN("", "default"))
-                return
-            except NotFound:
-                await asyncio.sleep(0.02)
+        await self._run("kube-apiserver", [*arguments, *self._extra_args])
+        await self._until_healthy(f"{self.config.server}/readyz", ssl=self.config.ssl_context())
 
-    async def _until_healthy(self, name: str, url: str, *, ssl: Any) -> None:
+    async def _until_healthy(self, url: str, *, ssl: Any) -> None:
         # A server that does not listen yet cannot be watched; polling ends the moment it answers or crashes.
         connector = aiohttp.TCPConnector(ssl=ssl if ssl is not None else True, force_close=True)
         async with aiohttp.ClientSession(connector=connector) as session:
@@ -428,161 +350,57 @@ class EnvTest:
                             return
                 await asyncio.sleep(0.03)
 
-    async def _start_cluster(self) -> None:
-        pki = self.directory / "pki"
-        common = [f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
-        fast = ["--kube-api-qps=500", "--kube-api-burst=1000"]
-        if self._stage_crd:
-            await self.install_crds([STAGES / "crd"])
-            await self._create_stages()
-        stages = [] if self._stage_crd else [STAGES, *self._stages]
-        files = [f for s in stages for f in (sorted(s.glob("*.yaml")) if s.is_dir() else [s])]
-        await asyncio.gather(
-            self.processes.start(
-                "kube-controller-manager",
-                [
-                    self._binary("kube-controller-manager"),
-                    *common,
-                    *fast,
-                    f"--root-ca-file={pki / 'ca.crt'}",
-                    f"--service-account-private-key-file={pki / 'sa.key'}",
-                    "--use-service-account-credentials=false",
-                    "--controllers=*,-nodeipam,-cloud-node-lifecycle,-service-lb-controller,-node-route-controller",
-                    "--horizontal-pod-autoscaler-sync-period=1s",
-                ],
-            ),
-            self.processes.start("kube-scheduler", [self._binary("kube-scheduler"), *common, *fast]),
-            self.processes.start(
-                "kwok",
-                [
-                    self._binary("kwok"),
-                    f"--kubeconfig={self.kubeconfig}",
-                    "--manage-all-nodes",
-                    "--cidr=10.64.0.0/14",
-                    f"--node-ip={LOOPBACK}",
-                    "--node-lease-duration-seconds=40",
-                    *(["--enable-crds=Stage"] if self._stage_crd else []),
-                    *(f"--config={f}" for f in files),
-                ],
-                env={"HOME": str(self.directory)},
-            ),
-            *(self._admin.create(self._node(i)) for i in range(self.nodes)),
+    async def _open_admin(self) -> None:
+        self._admin_transport = self.transport()
+        self._admin = LiveClient(
+            self._admin_transport, RestMapper(self._admin_transport, *self._static), user_agent="envtest"
         )
-        await self._cluster_ready()
+        if not self._existing:
+            self.write_kubeconfig(self.config, "admin")
+        # The default namespace appears shortly after the server is ready.
+        while True:
+            try:
+                await self._admin.get(NAMESPACE, NN("", "default"))
+                return
+            except NotFound:
+                await asyncio.sleep(0.02)
 
-    async def _create_stages(self) -> None:
-        documents = [
-            d
-            for folder in [STAGES, *self._stages]
-            for f in (sorted(folder.glob("*.yaml")) if folder.is_dir() else [folder])
-            for d in yaml.safe_load_all(f.read_text())
-            if d
-        ]
-        await asyncio.gather(*(self._admin.apply(d, field_manager="envtest") for d in documents))
-
-    def _node(self, index: int) -> RawObject:
-        name = f"node-{index}"
-        capacity = {"cpu": "64", "memory": "512Gi", "pods": "250", "ephemeral-storage": "1Ti"}
-        if self._gpus:
-            capacity["nvidia.com/gpu"] = str(self._gpus)
-        return {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {
-                "name": name,
-                "labels": {
-                    "kubernetes.io/hostname": name,
-                    "kubernetes.io/os": "linux",
-                    "kubernetes.io/arch": "amd64",
-                    "topology.kubernetes.io/zone": f"z{index % 2 + 1}",
-                },
-            },
-            "status": {"capacity": capacity, "allocatable": capacity},
-        }
-
-    async def _cluster_ready(self) -> None:
-        """Nodes Ready, their start-up taint gone, and the default service account there: pods can run."""
-        ready: set[str] = set()
-        async for _type, node in self._admin.watch(NODE, timeout=60):
-            conditions = {c["type"]: c["status"] for c in node["status"].get("conditions") or ()}
-            taints = {t["key"] for t in node["spec"].get("taints", ())}
-            if conditions.get("Ready") == "True" and "node.kubernetes.io/not-ready" not in taints:
-                ready.add(node["metadata"]["name"])
-            if len(ready) >= self.nodes:
-                break
-        async for _type, _account in self._admin.watch(
-            SERVICE_ACCOUNT, "default", fields="metadata.name=default", timeout=60
-        ):
-            break
+    async def _start_cluster(self) -> None:
+        if self._stage_crd:
+            await self.install_crds([simulated_nodes.STAGE_CRD])
+            objects = simulated_nodes.stage_objects(self._stages)
+            await asyncio.gather(*(self._admin.apply(o, field_manager="envtest") for o in objects))
+        files = [] if self._stage_crd else simulated_nodes.stage_files(self._stages)
+        at = self._layout
+        await asyncio.gather(
+            self._run("kube-controller-manager", components.kube_controller_manager(at)),
+            self._run("kube-scheduler", components.kube_scheduler(at)),
+            self._run("kwok", components.kwok(at, files), HOME=str(self.directory)),
+            *(self._admin.create(simulated_nodes.node(i, gpus=self._gpus)) for i in range(self.nodes)),
+        )
+        await simulated_nodes.until_pods_can_run(self._admin, self.nodes)
 
 
 async def new_namespace(client: LiveClient, prefix: str = "test", rng: random.Random | None = None) -> str:
-    """Create a namespace with a name of its own and wait until pods may be created in it."""
+    """Create a namespace with a name of its own."""
     suffix = "".join((rng or random.Random()).choices("bcdfghjklmnpqrstvwxz2456789", k=8))
-    name = f"{prefix}-{suffix}"[:63]
+    name = f"{prefix[:54]}-{suffix}"
     await client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     return name
 
 
-def _local(config: Mapping[str, Any], port: int, ca: bytes) -> dict[str, Any]:
-    path = (config.get("service") or {}).get("path") or ""
-    kept = {k: v for k, v in config.items() if k not in {"service", "caBundle", "url"}}
-    return {**kept, "url": f"https://{LOOPBACK}:{port}{path}", "caBundle": base64.b64encode(ca).decode()}
+def _is_true(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in {"1", "t", "true"}
 
 
-def _make_directory(given: Path | None) -> Path:
-    if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
-        if any(given.iterdir()):
-            raise ValueError(f"{given} is not empty: a control plane needs a directory of its own")
-        return given
-    memory = Path("/dev/shm")  # noqa: S108 - a private directory is made inside
-    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30
-    return Path(tempfile.mkdtemp(prefix="envtest-", dir=memory if roomy else None))
+def _seconds(variable: str, default: str) -> float:
+    text = os.environ.get(variable) or default
+    try:
+        return parse_go_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
 
 
-def _check_room(directory: Path, wanted: int) -> None:
-    free = shutil.disk_usage(directory).free
-    if free < wanted:
-        raise DiskFull(
-            f"the disk is full: {directory} has {free >> 20} MiB left, a control plane needs {wanted >> 20} MiB; "
-            "free some space or set TMPDIR to a directory on another disk"
-        )
-
-
-def _disk_full(error: BaseException, directory: Path) -> DiskFull | None:
-    """What to say when `error` came from a full disk, whether it says so or could not even write its log."""
-    if isinstance(error, DiskFull):
-        return None
-    told = (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "no space left" in str(error)
-    free = shutil.disk_usage(directory).free if directory.exists() else 1 << 20
-    if not told and free >= 1 << 20:
-        return None
-    return DiskFull(
-        f"the disk is full: {directory} has {free >> 20} MiB left; free some space or set TMPDIR to a directory on "
-        "another disk"
-    )
-
-
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise PortInUse(f"port {port} on {LOOPBACK} is in use ({error.strerror}): choose another one") from None
-
-
-def _load_crds(source: Path | RawObject) -> list[RawObject]:
-    if not isinstance(source, Path):
-        return [source]
-    files = sorted(source.glob("*.yaml")) if source.is_dir() else [source]
-    found = [
-        d
-        for f in files
-        for d in yaml.load_all(f.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        if d and d.get("kind") == "CustomResourceDefinition"
-    ]
-    if not found:
-        raise ValueError(f"{source} holds no CustomResourceDefinition")
-    return found
+def _write_private(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(data)

@@ -78,7 +78,9 @@ def test_every_history_ends_with_the_wanted_pods_serving_and_nothing_left_to_wri
     actions: list[tuple[str, int]], role_type: str
 ) -> None:
     # RIN-6, RIN-7, RIN-12, RIN-19, RIN-20, RDY-4, STA-2, STA-7
-    world = World(component("leader", 2), component("worker"), role_type=role_type)
+    # A leader-worker instance is always a leader and its workers: other components would want the same names.
+    others = [component("leader")] if role_type == labels.ROLE_TYPE_LEADER_WORKER_SET else [component("b")]
+    world = World(component("worker", 2), *others, role_type=role_type)
     seen = world.observe()
     broken = 0
     world.fail = lambda _: broken > 0 and (len(world.log) + broken) % 2 == 0
@@ -95,6 +97,8 @@ def test_every_history_ends_with_the_wanted_pods_serving_and_nothing_left_to_wri
                 world.dirty = True
             case "break API":
                 broken = value
+            case "component" if role_type == labels.ROLE_TYPE_LEADER_WORKER_SET:
+                continue
             case "image" | "size" | "component":
                 change_spec(world, what, value)
             case _ if not name:

@@ -72,8 +72,9 @@ def test_name_held_by_another_owners_pod_is_waited_for() -> None:
     # RIN-12, STA-4: the predecessor's pod neither counts nor is touched
     world = World(role_type="PodTemplate")
     world.put(pod(NAME, owner="predecessor", conditions={"Ready": "True"}))
-    world.pass_()
-    world.pass_()
+    written = [*world.pass_(), *world.pass_()]
+    assert world.failures == []
+    assert {shown(w).split()[1] for w in written} == {"ControllerRevision", "RoleInstance/status"}
     assert list(world.pods()) == [NAME]
     assert world.condition("RoleInstanceAllPodsReady")["reason"] == "AtLeastOnePodNotReady"
     assert world.condition("RoleInstanceReady")["status"] == "False"
@@ -235,7 +236,7 @@ def test_moved_to_another_service_means_another_pod() -> None:
 
 def test_two_components_of_one_name_are_refused() -> None:
     # RIN-8, RIN-4: nothing is created, deleted or updated; the failed pod stays
-    world = World(component("a"))
+    world = World(component("a", 2))
     world.to_rest()
     world.fail_pod(f"{NAME}-a-0")
     world.set("RoleInstance", NAME, lambda raw: raw["spec"]["components"].append(component("a")))
@@ -283,7 +284,6 @@ def test_old_revisions_go_when_more_than_five_are_unused() -> None:
     [
         ({"metadata": {"annotations": {annotations.ROLE_INSTANCE_GANG_SCHEDULING: "true"}}}, "gang"),
         ({"metadata": {"annotations": {annotations.ROLE_INPLACE_SCHEDULING: "Preferred"}}}, "in-place scheduling"),
-        ({"spec": {"restartPolicyConfig": {"type": "RecreateRoleInstanceOnPodRestart"}}}, "restart policy"),
         ({"component": {"annotations": {annotations.COMPONENT_DEPENDS_ON: '{"startAfter":["x"]}'}}}, "ordering"),
         ({"template": {annotations.COMPONENT_DISCOVERY: "{}"}}, "discovery"),
         ({"template": {annotations.PORT_ALLOCATOR: "{}"}}, "port"),

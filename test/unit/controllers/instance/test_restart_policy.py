@@ -181,7 +181,6 @@ def test_both_delays_zero_turn_the_back_off_off() -> None:  # RST-5
 def test_while_a_recreation_is_going_on_no_other_begins_and_nothing_waits() -> None:  # RST-9, RST-11
     crashed = pod(phase="Failed")
     assert decide(facts(crashed, tracking=ago(1, restarting=True)), NOW) == Decision()
-    assert decide(facts(crashed, suppressed=True), NOW) == Decision()
 
 
 @pytest.mark.parametrize(("limit", "seconds"), [(600, 1200), (0, 600), (60, 600), (301, 602)])

@@ -1,0 +1,111 @@
+"""The client of a controller: reads from the cache, writes live, and fences what it wrote (RT-CA-20, RT-CA-21)."""
+
+import asyncio
+from collections.abc import Coroutine, Hashable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from rbgctl.machinery.gvk import GVK, NN, RawObject
+from rbgctl.machinery.selectors import LabelSelector
+from rbgctl.runtime.client import LiveClient, ObjectList, Propagation, Reader
+from rbgctl.runtime.errors import ApiError, NotFound, TransportError
+from rbgctl.runtime.patch import Patch
+
+T = TypeVar("T")
+
+
+class FenceRecorder(Protocol):
+    """What CachedClient needs of a cache beyond reading: see `Cache.record_write`."""
+
+    def record_write(
+        self,
+        owner: Hashable,
+        gvk: GVK,
+        key: NN,
+        *,
+        rv: str = "",
+        gone_uid: str = "",
+        unknown: bool = False,
+        labels: Mapping[str, str] | None = None,
+    ) -> None: ...
+
+
+class CachedReader(Reader, FenceRecorder, Protocol):
+    """A cache that can be read and told of writes."""
+
+
+class CachedClient:
+    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21)."""
+
+    def __init__(self, cache: CachedReader, live: LiveClient, owner: Hashable) -> None:
+        self._cache = cache
+        self._live = live
+        self._owner = owner
+
+    async def get(self, gvk: GVK, key: NN) -> RawObject:
+        return await self._cache.get(gvk, key)
+
+    async def list(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> ObjectList:
+        return await self._cache.list(gvk, namespace, labels=labels)
+
+    async def create(self, obj: RawObject, *, field_manager: str = "") -> RawObject:
+        return await self._written(GVK.of(obj), NN.of(obj), self._live.create(obj, field_manager=field_manager))
+
+    async def update(self, obj: RawObject, *, subresource: str = "", field_manager: str = "") -> RawObject:
+        call = self._live.update(obj, subresource=subresource, field_manager=field_manager)
+        return await self._written(GVK.of(obj), NN.of(obj), call)
+
+    async def patch(
+        self, gvk: GVK, key: NN, patch: Patch, *, subresource: str = "", field_manager: str = ""
+    ) -> RawObject:
+        call = self._live.patch(gvk, key, patch, subresource=subresource, field_manager=field_manager)
+        return await self._written(gvk, key, call)
+
+    async def apply(
+        self, obj: RawObject, *, field_manager: str, force: bool = True, subresource: str = ""
+    ) -> RawObject:
+        call = self._live.apply(obj, field_manager=field_manager, force=force, subresource=subresource)
+        return await self._written(GVK.of(obj), NN.of(obj), call)
+
+    async def delete(
+        self,
+        gvk: GVK,
+        key: NN,
+        *,
+        uid: str | None = None,
+        rv: str | None = None,
+        propagation: Propagation | None = None,
+        grace_seconds: int | None = None,
+    ) -> RawObject | None:
+        call = self._live.delete(gvk, key, uid=uid, rv=rv, propagation=propagation, grace_seconds=grace_seconds)
+        try:
+            left = await self._outcome(gvk, key, call)
+        except NotFound:
+            if uid:  # somebody else deleted it, and the cache does not show that either
+                self._cache.record_write(self._owner, gvk, key, gone_uid=uid)
+            raise
+        if left is None:
+            self._cache.record_write(self._owner, gvk, key, gone_uid=uid or "*")
+        else:
+            self._record(gvk, left)
+        return left
+
+    async def _written(self, gvk: GVK, key: NN, call: Coroutine[Any, Any, RawObject]) -> RawObject:
+        answer = await self._outcome(gvk, key, call)
+        self._record(gvk, answer)
+        return answer
+
+    async def _outcome(self, gvk: GVK, key: NN, call: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await call
+        except (TransportError, ApiError, asyncio.CancelledError) as error:
+            # Broken off in the middle, or given up by the server: it may have happened all the same (RT-CA-21).
+            sent = not isinstance(error, TransportError) or error.kind not in {"refused", "dns", "tls"}
+            failed_later = not isinstance(error, ApiError) or error.code >= 500
+            if key.name and sent and failed_later:
+                self._cache.record_write(self._owner, gvk, key, unknown=True)
+            raise
+
+    def _record(self, gvk: GVK, answer: RawObject) -> None:
+        meta = answer["metadata"]
+        rv, labels = meta.get("resourceVersion") or "", meta.get("labels") or {}
+        self._cache.record_write(self._owner, gvk, NN.of(answer), rv=rv, labels=labels)

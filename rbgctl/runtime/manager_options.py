@@ -1,0 +1,52 @@
+"""How a manager runs, and what it expects of leader election."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from rbgctl.runtime.metrics_server import ServingCertificate
+
+if TYPE_CHECKING:
+    from rbgctl.runtime.manager import Manager
+
+
+class LeaderElector(Protocol):
+    """What the manager needs of leader election."""
+
+    async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
+        """Call `on_started` when elected. Returns when leadership is lost; a cancellation releases it first."""
+        ...
+
+    def remaining(self) -> float:
+        """Seconds for which writes are safe; zero or less means not leading (RT-LE-32)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerOptions:
+    """How a manager runs; addresses are `host:port`, `:port` or "0" for off.
+
+    user_agent: makes the User-Agent from a product name. name: the product of clients that name none.
+    graceful_shutdown: seconds for the whole stop, 0 does not wait, negative waits for ever.
+    max_concurrent: reconciles at once per controller; concurrency overrides it by `Kind.group`.
+    cache_sync_timeout: seconds until kinds that cannot be listed stop the manager.
+    watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
+    serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
+    metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
+    """
+
+    name: str = "manager"
+    user_agent: Callable[[str], str] = field(default=lambda product: product)
+    health_address: str = "0"
+    metrics_address: str = "0"
+    metrics_secure: bool = True
+    metrics_certificate: ServingCertificate | None = None
+    graceful_shutdown: float = 30.0
+    max_concurrent: int = 1
+    concurrency: Mapping[str, int] = field(default_factory=dict)
+    cache_sync_timeout: float = 120.0
+    watch_timeout: tuple[float, float] = (300.0, 600.0)
+    first_list_jitter: float = 1.0
+    compress: bool = False
+    serves_conversion: bool = False
+    elector: "Callable[[Manager], LeaderElector] | None" = None
