@@ -7,7 +7,7 @@ starting a cluster-wide watch.
 import asyncio
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import orjson
 import structlog
@@ -327,7 +327,7 @@ class Cache:
 
 
 class Decoded(Generic[T]):
-    """Parse once per (uid, resourceVersion): keeps the last `size` results (RT-MM-05).
+    """Parse once per (uid, resourceVersion): keeps the newest result of the last `size` objects (RT-MM-05).
 
     Results are shared between reconciles, so they must be immutable or treated as such.
     """
@@ -335,15 +335,16 @@ class Decoded(Generic[T]):
     def __init__(self, parse: Callable[[RawObject], T], size: int = 4096) -> None:
         self._parse = parse
         self._size = size
-        self._memo: dict[tuple[str, str], T] = {}
+        self._memo: dict[str, tuple[str, T]] = {}
 
     def get(self, entry: Entry) -> T:
-        key = (entry.header.uid, entry.header.rv)
-        found: Any = self._memo.get(key)
-        if found is None:
-            found = self._parse(entry.decode())
-            if len(self._memo) >= self._size:
-                del self._memo[next(iter(self._memo))]
-            self._memo[key] = found
-        result: T = found
-        return result
+        """Raises what `parse` raises; that is not remembered."""
+        uid, rv = entry.header.uid, entry.header.rv
+        found = self._memo.get(uid)
+        if found is not None and found[0] == rv:
+            return found[1]
+        parsed = self._parse(entry.decode())
+        if found is None and len(self._memo) >= self._size:
+            del self._memo[next(iter(self._memo))]
+        self._memo[uid] = rv, parsed
+        return parsed

@@ -127,9 +127,10 @@ class ClusterConfig:
 
     @classmethod
     def in_cluster(
-        cls, env: Mapping[str, str] = os.environ, root: Path = SERVICE_ACCOUNT, clock: Clock | None = None
+        cls, env: Mapping[str, str] = os.environ, root: Path | None = None, clock: Clock | None = None
     ) -> "ClusterConfig":
-        """From the pod's service account (RT-CF-02). Raises ConfigError outside a pod."""
+        """From the pod's service account (RT-CF-02), mounted at `root`. Raises ConfigError outside a pod."""
+        root = root or SERVICE_ACCOUNT
         host, port = env.get("KUBERNETES_SERVICE_HOST"), env.get("KUBERNETES_SERVICE_PORT")
         if not host or not port:
             raise ConfigError("not in a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set")

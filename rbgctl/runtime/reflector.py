@@ -359,7 +359,7 @@ class Reflector:
     async def _warn_while_collecting(self) -> None:
         began = self._clock.monotonic()
         while True:
-            await self._clock.sleep(STREAM_WARNING)
+            await asyncio.sleep(STREAM_WARNING)
             self._log.warning("the initial state is still being streamed", seconds=self._clock.monotonic() - began)
 
     async def _refusal(self, stream: LineStream) -> ApiError:

@@ -354,7 +354,8 @@ class LineStream:
             try:
                 async with asyncio.timeout(max(left, 0.0)):
                     chunk = await self._answer.content.readany()
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
+                # RuntimeError is what aiohttp raises when the connection was closed from our side (rotation).
                 raise transport_error(error, f"watch {self._path}") from error
             if not chunk:
                 return

@@ -20,8 +20,9 @@ from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import ApiError, Forbidden, Unauthorized
+from rbgctl.runtime.testing.asserts import eventually
 from rbgctl.runtime.testing.envtest import EnvTest, PortInUse, free_port
-from rbgctl.runtime.testing.processes import ControlPlaneCrashed, process_ended
+from rbgctl.runtime.testing.processes import ControlPlaneCrashed, Processes, process_ended
 from rbgctl.runtime.transport import Transport
 
 CONFIG_MAP = GVK("", "v1", "ConfigMap")
@@ -45,12 +46,10 @@ asyncio.run(main())
 SMALL_DISK = """
 import asyncio, sys
 from pathlib import Path
-from rbgctl.runtime.testing import envtest
-from rbgctl.runtime.testing.processes import ControlPlaneCrashed
+from rbgctl.runtime.testing.envtest import ControlPlaneCrashed, EnvTest
 
-envtest.ROOM = int(sys.argv[2])
 try:
-    asyncio.run(envtest.EnvTest(directory=Path(sys.argv[1])).start())
+    asyncio.run(EnvTest(directory=Path(sys.argv[1]), room=int(sys.argv[2])).start())
 except ControlPlaneCrashed as error:
     print(type(error).__name__, error)
 """
@@ -80,6 +79,55 @@ async def test_kill_9_of_the_parent_leaves_no_process_and_no_directory() -> None
     assert await child.wait() == -signal.SIGKILL
     await all_ended(*said["pids"].values(), said["guardian"])
     assert not is_there(directory)
+
+
+STUBBORN_CHILD = """
+import asyncio, json
+from pathlib import Path
+from rbgctl.runtime.testing.processes import Processes
+
+async def main(directory):
+    processes = Processes(directory)
+    await processes.open()
+    pid = await processes.start("stubborn", ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"])
+    while not processes.logs["stubborn"].read_text():
+        await asyncio.sleep(0.02)
+    stopping = asyncio.create_task(processes.stop("stubborn", 600))
+    await asyncio.sleep(0)
+    print(json.dumps({"pids": {"stubborn": pid}, "guardian": processes.guardian_pid}), flush=True)
+    await stopping
+
+import sys
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+async def test_kill_9_of_the_parent_ends_the_patience_with_a_process_that_will_not_stop(tmp_path: Path) -> None:
+    directory = tmp_path / "work"
+    directory.mkdir()
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STUBBORN_CHILD, str(directory), stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    said = orjson.loads(await child.stdout.readline())
+    child.kill()
+    await child.wait()
+    await all_ended(*said["pids"].values(), said["guardian"])
+    assert not is_there(str(directory))
+
+
+async def test_a_process_may_be_started_again_under_its_name_the_moment_it_ended(tmp_path: Path) -> None:
+    processes = Processes(tmp_path / "work")
+    (tmp_path / "work").mkdir()
+    await processes.open()
+    for _ in range(20):
+        pid = await processes.start("again", ["sleep", "60"])
+        assert processes.pids["again"] == pid
+        await processes.stop("again")
+        assert "again" not in processes.pids
+    await processes.start("again", ["sleep", "60"])
+    assert not processes.failed.done()
+    await processes.close(0.0)
 
 
 async def test_kill_9_of_the_guardian_ends_all_components_and_is_reported() -> None:
@@ -118,6 +166,78 @@ async def test_a_program_that_cannot_be_started_is_named(tmp_path: Path) -> None
         await EnvTest(assets=tmp_path / "nothing").start()
 
 
+async def test_a_start_that_takes_too_long_shows_the_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """RT-ET-02."""
+    (tmp_path / "etcd").write_text("#!/bin/sh\necho dreaming\nexec sleep 60\n")
+    (tmp_path / "etcd").chmod(0o755)
+    monkeypatch.setenv("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "700ms")
+    env = EnvTest(assets=tmp_path)
+    with pytest.raises(ControlPlaneCrashed, match=r"(?s)did not start within 0\.7 s\netcd:\n  dreaming"):
+        await env.start()
+    assert not env.directory.exists()
+    monkeypatch.setenv("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "soon")
+    with pytest.raises(ValueError, match="KUBEBUILDER_CONTROLPLANE_START_TIMEOUT: 'soon' is not a duration"):
+        await env.start()
+
+
+async def test_a_kept_control_plane_ends_gently_within_the_stop_timeout_and_leaves_logs_and_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """RT-ET-02."""
+    monkeypatch.setenv("KUBEBUILDER_CONTROLPLANE_STOP_TIMEOUT", "1s")
+    directory = tmp_path / "kept"
+    env = EnvTest(keep=True, directory=directory)
+    await env.start()
+    gentle = "trap 'echo bye; exit 0' TERM; echo hello; sleep 60 & wait"
+    await env.processes.start("stubborn", ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+    pid = await env.processes.start("gentle", ["sh", "-c", gentle])
+    await eventually(env.processes.logs["gentle"].read_text)
+    began = time.monotonic()
+    await env.stop()
+    assert 1 <= time.monotonic() - began < 6
+    await all_ended(pid)
+    assert (directory / "gentle.log").read_text() == "hello\nbye\n"
+    assert (directory / "kube-apiserver.log").exists()
+    assert (directory / "etcd" / "member").is_dir()
+
+
+async def test_output_is_attached_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """RT-ET-02."""
+    monkeypatch.setenv("KUBEBUILDER_ATTACH_CONTROL_PLANE_OUTPUT", "true")
+    shown: list[str] = []
+
+    def attached() -> bool:
+        shown.append(capfd.readouterr().err)
+        return any(line.startswith("kube-apiserver: ") for line in "".join(shown).splitlines())
+
+    async with EnvTest():
+        await eventually(attached)
+
+
+async def test_an_existing_cluster_is_used_and_left_alone(
+    monkeypatch: pytest.MonkeyPatch, env: EnvTest, client: LiveClient, namespace: str
+) -> None:
+    """RT-ET-02."""
+    monkeypatch.setenv("USE_EXISTING_CLUSTER", "true")
+    monkeypatch.setenv("KUBECONFIG", str(env.kubeconfig))
+    await client.create(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody", "namespace": namespace}}
+    )
+    async with EnvTest() as borrowed:
+        assert borrowed.processes.pids == {}
+        assert borrowed.config.server == env.config.server
+        assert await borrowed.client().get(NAMESPACE, NN("", namespace))
+        nobody = borrowed.client(await borrowed.config_for_service_account(namespace, "nobody"))
+        with pytest.raises(Forbidden):
+            await nobody.list(CONFIG_MAP, namespace)
+        with pytest.raises(ValueError, match="authority of its own"):
+            borrowed.config_for_user("ann")
+    assert not borrowed.directory.exists()
+    assert await client.get(NAMESPACE, NN("", namespace))
+
+
 async def test_a_component_that_dies_later_is_reported_with_the_end_of_its_log() -> None:
     async with EnvTest() as env:
         os.kill(env.processes.pids["etcd"], signal.SIGKILL)
@@ -138,6 +258,48 @@ async def test_a_component_that_dies_while_the_rest_starts_is_reported_at_once(t
     (tmp_path / "kwok").chmod(0o755)
     with pytest.raises(ControlPlaneCrashed, match=r"(?s)kwok ended with exit code 3.*no stages for you"):
         await EnvTest(nodes=1, assets=tmp_path).start()
+
+
+class Ports:
+    """In place of `free_port`: a taken port first, then free ones."""
+
+    def __init__(self, taken: int, *, at: int) -> None:
+        self.given: list[int] = []
+        self._taken, self._at = taken, at
+
+    def __call__(self) -> int:
+        self.given.append(self._taken if len(self.given) == self._at else free_port())
+        return self.given[-1]
+
+
+@pytest.mark.parametrize("at", [0, 2], ids=["etcd", "kube-apiserver"])
+async def test_a_port_lost_to_somebody_else_is_replaced(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """RT-ET-03."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports = Ports(other.getsockname()[1], at=at)
+        monkeypatch.setattr("rbgctl.runtime.testing.envtest.free_port", ports)
+        async with EnvTest() as env:
+            assert len(ports.given) > at + 1
+            assert env.config.server == f"https://127.0.0.1:{ports.given[-1]}"
+            assert await env.client().get(NAMESPACE, NN("", "default"))
+    assert not env.directory.exists()
+
+
+async def test_after_five_lost_ports_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RT-ET-03."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        asked: list[int] = []
+        monkeypatch.setattr("rbgctl.runtime.testing.envtest.free_port", lambda: asked.append(port) or port)
+        env = EnvTest()
+        with pytest.raises(ControlPlaneCrashed, match=r"(?s)^etcd ended .*address already in use"):
+            await env.start()
+    assert len(asked) == 2 * 5  # a client and a peer port each time
+    assert not env.directory.exists()
 
 
 async def test_a_port_in_use_is_named() -> None:
@@ -171,14 +333,6 @@ async def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path) ->
     with pytest.raises(ValueError, match="is not empty"):
         await EnvTest(directory=tmp_path).start()
     assert (tmp_path / "thesis.txt").exists()
-
-
-async def test_keep_leaves_logs_and_data(tmp_path: Path) -> None:
-    directory = tmp_path / "kept"
-    async with EnvTest(directory=directory, keep=True):
-        pass
-    assert (directory / "kube-apiserver.log").exists()
-    assert (directory / "etcd" / "member").is_dir()
 
 
 async def test_two_control_planes_side_by_side_know_nothing_of_each_other(env: EnvTest, namespace: str) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -21,11 +22,15 @@ import sys
 import time
 
 PR_SET_PDEATHSIG = 1
+STDIN = 0
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _libc = ctypes.CDLL(None, use_errno=True)
 _guardian = os.getpid()
 
 
-def _die_with_guardian() -> None:
+def _in_child() -> None:
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_DFL)  # what is ignored here would stay ignored there
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != _guardian:  # it died before the line above, so no signal will come
         os._exit(1)
@@ -37,30 +42,30 @@ class Guardian:
     def __init__(self, directory: str, *, keep: bool) -> None:
         self._directory = directory
         self._keep = keep
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
         self._selector = selectors.DefaultSelector()
         self._input = b""
 
     def run(self) -> None:
         """Serve until stdin ends or a quit was carried out."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
-        self._selector.register(0, selectors.EVENT_READ, "stdin")
+        self._selector.register(STDIN, selectors.EVENT_READ)
         try:
             while True:
-                for key, _ in self._selector.select():
-                    if key.data == "stdin":
-                        if not self._read():
-                            return
-                    else:
+                # Who ended is told before commands are read: one of them may start the same name again.
+                for key, _ in sorted(self._selector.select(), key=lambda event: event[0].fd == STDIN):
+                    if key.fd != STDIN:
                         self._reap(key.data)
+                    elif not self._read():
+                        return
         finally:
             self._stop_all(0.0)
             if not self._keep:
                 shutil.rmtree(self._directory, ignore_errors=True)
 
     def _read(self) -> bool:
-        chunk = os.read(0, 65536)
+        chunk = os.read(STDIN, 65536)
         if not chunk:
             return False
         *lines, self._input = (self._input + chunk).split(b"\n")
@@ -87,36 +92,34 @@ class Guardian:
                     stderr=log,
                     env={**os.environ, **dict(command.get("env") or {})},  # type: ignore[call-overload]
                     start_new_session=True,
-                    preexec_fn=_die_with_guardian,  # noqa: PLW1509 - this process has one thread
+                    preexec_fn=_in_child,  # noqa: PLW1509 - this process has one thread
                 )
         except OSError as error:
             self._say({"failed": name, "error": f"{error.strerror}: {error.filename or argv[0]}"})
             return
-        self._children[name] = child
-        self._selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ, name)
+        handle = os.pidfd_open(child.pid)
+        self._children[name] = child, handle
+        self._selector.register(handle, selectors.EVENT_READ, name)
         self._say({"started": name, "pid": child.pid})
 
     def _reap(self, name: str) -> None:
-        child = self._children.pop(name, None)
-        for key in list(self._selector.get_map().values()):
-            if key.data == name:
-                self._selector.unregister(key.fd)
-                os.close(key.fd)
-        if child is not None:
-            code = child.wait()
-            self._kill_group(child.pid)
-            self._say({"exited": name, "code": code})
+        """Forget a child that ended or is about to; whatever it started dies with it."""
+        child, handle = self._children.pop(name)
+        self._selector.unregister(handle)
+        os.close(handle)
+        self._kill_group(child.pid)  # before wait(): until then nobody else can have this process id
+        self._say({"exited": name, "code": child.wait()})
 
     def _stop(self, name: str, grace: float) -> None:
-        child = self._children.get(name)
-        if child is None:
+        if name not in self._children:
             return
+        child, handle = self._children[name]
         if grace > 0:
             child.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(grace)
-        self._kill_group(child.pid)
-        child.wait()
+            ends = select.poll()
+            ends.register(handle, select.POLLIN)
+            ends.register(STDIN, 0)  # only that the parent is gone: then nobody is left to be patient for
+            ends.poll(grace * 1000)
         self._reap(name)
 
     def _stop_all(self, grace: float) -> None:

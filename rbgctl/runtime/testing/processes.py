@@ -29,6 +29,19 @@ def tail(path: Path, lines: int = 12) -> str:
     return "\n".join(f"  {line[:400]}" for line in found[:trace][-lines:] if line) or "  (empty log)"
 
 
+async def _follow(name: str, log: Path) -> None:
+    """Copy what is added to `log` to stderr until cancelled. A file cannot be watched, and this only serves people."""
+    at, text = 0, b""
+    while True:
+        with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+            file.seek(at)
+            *lines, text = (text + file.read()).split(b"\n")
+            at = file.tell()
+            for line in lines:
+                print(f"{name}: {line.decode(errors='replace')}", file=sys.stderr, flush=True)
+        await asyncio.sleep(0.1)
+
+
 async def process_ended(pid: int) -> None:
     """Until the process is gone or a zombie; it need not be a child."""
     try:
@@ -46,11 +59,16 @@ async def process_ended(pid: int) -> None:
 
 
 class Processes:
-    """The guardian's client. `failed` completes with ControlPlaneCrashed when a process ends unasked."""
+    """The guardian's client. `failed` completes with ControlPlaneCrashed when a process ends unasked.
 
-    def __init__(self, directory: Path, *, keep: bool = False) -> None:
+    keep: leave the directory at the end. attach: copy the logs to stderr while they grow.
+    """
+
+    def __init__(self, directory: Path, *, keep: bool = False, attach: bool = False) -> None:
         self._directory = directory
         self._keep = keep
+        self._attach = attach
+        self._followers: list[asyncio.Task[None]] = []
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._started: dict[str, asyncio.Future[int]] = {}
@@ -95,6 +113,8 @@ class Processes:
             await self._send({"start": name, "argv": [str(a) for a in argv], "env": dict(env or {}), "log": str(log)})
         except ConnectionError:
             raise ControlPlaneCrashed(f"cannot start {name}: {GUARDIAN_ENDED}") from None
+        if self._attach:
+            self._followers.append(asyncio.create_task(_follow(name, log), name=f"follow {name}"))
         return await self._started[name]
 
     async def stop(self, name: str, grace: float = 0.0) -> None:
@@ -113,6 +133,8 @@ class Processes:
             await self._process.wait()
         if self._reader is not None:
             await self._reader
+        for follower in self._followers:
+            follower.cancel()
         # Only a guardian that was killed leaves work: its children die by themselves, then the directory can go.
         for pid in self._orphans:
             await process_ended(pid)
@@ -134,10 +156,12 @@ class Processes:
             report = json.loads(line)
             if "started" in report:
                 self.pids[report["started"]] = report["pid"]
-                self._started[report["started"]].set_result(report["pid"])
+                if not self._started[report["started"]].done():  # done: whoever waited for it was cancelled
+                    self._started[report["started"]].set_result(report["pid"])
             elif "failed" in report:
                 name = report["failed"]
-                self._started[name].set_exception(ControlPlaneCrashed(f"cannot start {name}: {report['error']}"))
+                if not self._started[name].done():
+                    self._started[name].set_exception(ControlPlaneCrashed(f"cannot start {name}: {report['error']}"))
             elif "exited" in report:
                 self._ended(report["exited"], report["code"])
         self._guardian_ended()

@@ -56,7 +56,5 @@ async def until_pods_can_run(client: LiveClient, nodes: int) -> None:
             ready.add(found["metadata"]["name"])
         if len(ready) >= nodes:
             break
-    async for _type, _account in client.watch(
-        SERVICE_ACCOUNT, "default", fields="metadata.name=default", timeout=60
-    ):
+    async for _type, _account in client.watch(SERVICE_ACCOUNT, "default", fields="metadata.name=default", timeout=60):
         break

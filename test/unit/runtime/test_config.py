@@ -34,7 +34,7 @@ def edited(path: Path, section: str, **fields: Any) -> Path:
     return path
 
 
-def pod(root: Path, *, token: str = "t", ca: bytes | None = None) -> Path:  # noqa: S107
+def pod(root: Path, *, token: str = "t", ca: bytes | None = None) -> Path:
     root.mkdir(exist_ok=True)
     (root / "token").write_text(token)
     (root / "namespace").write_text("mine\n")
@@ -66,7 +66,6 @@ def test_the_variable_wins_over_the_cluster_and_the_home_directory(tmp_path: Pat
 def test_without_the_variable_the_pod_s_account_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """RT-CF-01: before the home directory."""
     monkeypatch.setattr("rbgctl.runtime.config.SERVICE_ACCOUNT", pod(tmp_path / "sa"))
-    monkeypatch.setattr(ClusterConfig.in_cluster.__func__, "__defaults__", ({}, pod(tmp_path / "sa"), None))  # type: ignore[attr-defined]
     kubeconfig(tmp_path / ".kube" / "config", "home")
     assert ClusterConfig.load(env={**IN_CLUSTER, "HOME": str(tmp_path)}).server == "https://10.96.0.1:443"
 

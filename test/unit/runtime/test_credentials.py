@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from unit.runtime.conftest import ManualClock
 
 from rbgctl.runtime.credentials import ConfigError, TokenFile
-from unit.runtime.conftest import ManualClock
 
 
 def bearer(token: str) -> dict[str, str]:

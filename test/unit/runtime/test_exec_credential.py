@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from unit.runtime.conftest import ManualClock
 
 from rbgctl.runtime.clock import rfc3339
 from rbgctl.runtime.credentials import ConfigError
 from rbgctl.runtime.exec_credential import V1, V1BETA1, ExecPlugin, ExecSpec
-from unit.runtime.conftest import ManualClock
 
 SCRIPT = """
 import json, os, pathlib, sys

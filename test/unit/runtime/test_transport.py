@@ -2,42 +2,43 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import pytest
 from structlog.testing import capture_logs
+from unit.runtime.conftest import ManualClock
+from unit.runtime.scripted import ScriptedServer, answer, bookmark, broken, reset, watch
 
 from rbgctl.runtime.config import ClusterConfig, StaticToken
 from rbgctl.runtime.credentials import NoCredential
 from rbgctl.runtime.errors import LeadershipUncertain, TransportError
 from rbgctl.runtime.transport import Pool, Transport
-from unit.runtime.conftest import ManualClock
-from unit.runtime.scripted import ScriptedServer, answer, bookmark, broken, reset, watch
 
 BUSY = {"Retry-After": "2"}
 
 
-@dataclass
 class Rig:
-    server: ScriptedServer
-    transport: Transport
-    clock: ManualClock
-    observed: list[tuple[str, str, str, str]] = field(default_factory=list)
+    def __init__(self, server: ScriptedServer, clock: ManualClock) -> None:
+        self.server = server
+        self.clock = clock
+        self.observed: list[tuple[str, str, str, str]] = []
+        self.transport = Transport(ClusterConfig(server.url), clock=clock, observer=self.observe)
 
     def observe(self, method: str, code: str, host: str, path: str, seconds: float) -> None:
         self.observed.append((method, code, host, path))
+
+    async def read(self, idle_timeout: float, total_timeout: float, into: list[bytes]) -> None:
+        """A whole watch stream."""
+        async with self.transport.stream("/x", {}, idle_timeout=idle_timeout, total_timeout=total_timeout) as stream:
+            async for batch in stream.batches():
+                into += batch
 
 
 @pytest.fixture
 async def rig(manual_clock: ManualClock) -> AsyncIterator[Rig]:
     async with ScriptedServer().running() as server:
-        observed: list[Rig] = []
-        transport = Transport(
-            ClusterConfig(server.url), clock=manual_clock, observer=lambda *attempt: observed[0].observe(*attempt)
-        )
-        async with transport:
-            observed.append(Rig(server, transport, manual_clock))
-            yield observed[0]
+        rig = Rig(server, manual_clock)
+        async with rig.transport:
+            yield rig
 
 
 class Renewable(NoCredential):
@@ -362,11 +363,9 @@ async def test_sockets_notice_dead_peers(rig: Rig) -> None:
 async def test_a_silent_stream_is_given_up(rig: Rig) -> None:
     """RT-RF-16."""
     rig.server.answers(watch(b'{"a":1}\n', then="hang"))
-    async with rig.transport.stream("/x", {}, idle_timeout=0.1, total_timeout=60) as stream:
-        lines: list[bytes] = []
-        with pytest.raises(TransportError) as caught:
-            async for batch in stream.batches():
-                lines += batch
+    lines: list[bytes] = []
+    with pytest.raises(TransportError) as caught:
+        await rig.read(0.1, 60, lines)
     assert lines == [b'{"a":1}']
     assert caught.value.kind == "timeout"
 
@@ -400,9 +399,7 @@ async def test_a_stream_ends_for_good_after_its_total_time(rig: Rig) -> None:
     """RT-RF-16."""
     rig.server.answers(watch(b"1\n", then="hang", before=lambda: setattr(rig.clock, "time", 70.0)))
     with pytest.raises(TransportError) as caught:
-        async with rig.transport.stream("/x", {}, idle_timeout=90, total_timeout=60) as stream:
-            async for _ in stream.batches():
-                pass
+        await rig.read(90, 60, [])
     assert caught.value.kind == "timeout"
 
 

@@ -1,0 +1,357 @@
+"""Store and handlers behind a reflector, fed by hand."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from structlog.testing import capture_logs
+from unit.runtime.conftest import LoopClock, ManualClock
+from unit.runtime.scripted import ScriptedServer, event, listing, obj, watch
+
+from rbgctl.machinery.gvk import GVK, NN, Resource
+from rbgctl.machinery.selectors import LabelSelector
+from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.fifo import DeltaType
+from rbgctl.runtime.informer import Informer, KindOptions, Registration
+from rbgctl.runtime.store import Entry, Header, Tombstone
+from rbgctl.runtime.transport import Transport
+
+POD = GVK("", "v1", "Pod")
+PODS = Resource(POD, "pods", True)
+KEY = NN("ns", "a")
+
+
+@dataclass
+class Told:
+    """A handler that writes down what it hears."""
+
+    heard: list[str] = field(default_factory=list)
+    fails: bool = False
+
+    def on_add(self, entry: Entry, *, initial: bool) -> None:
+        self._note(f"add {_text(entry)}{' initial' if initial else ''}")
+
+    def on_update(self, old: Entry, new: Entry) -> None:
+        self._note(f"update {_text(old)} {_text(new)}")
+
+    def on_delete(self, last: Entry | Tombstone) -> None:
+        if isinstance(last, Entry):
+            self._note(f"delete {_text(last)}")
+        else:
+            self._note(f"gone {_text(last.last) if last.last else last.key}")
+
+    def _note(self, text: str) -> None:
+        self.heard.append(text)
+        if self.fails:
+            raise RuntimeError("handler")
+
+
+def _text(entry: Entry) -> str:
+    return f"{entry.header.uid}@{entry.header.rv}"
+
+
+def entry(rv: int, uid: str = "u", name: str = "a") -> Entry:
+    return Entry(Header("ns", name, uid, str(rv)), b"{}")
+
+
+def new_informer(clock: ManualClock | LoopClock, options: KindOptions | None = None) -> Informer:
+    return Informer(
+        POD,
+        options or KindOptions(),
+        clock=clock,
+        rng=random.Random(1),
+        list_gate=asyncio.Semaphore(4),
+        user_agent="test",
+        watch_timeout=(300.0, 600.0),
+        first_list_jitter=0.0,
+        on_relist=lambda _gvk, _reason: None,
+        streaming=False,
+    )
+
+
+@pytest.fixture
+def informer(manual_clock: ManualClock) -> Informer:
+    return new_informer(manual_clock)
+
+
+def apply_all(informer: Informer) -> None:
+    while len(informer._fifo):
+        informer._fifo.pop(informer._apply)
+
+
+def feed(informer: Informer, kind: DeltaType, one: Entry) -> None:
+    informer._fifo.add(kind, one)
+    apply_all(informer)
+
+
+def relist(informer: Informer, rv: int, *entries: Entry) -> None:
+    informer._fifo.replace(entries, str(rv))
+    apply_all(informer)
+
+
+# -- notifications -----------------------------------------------------------------------------------------------
+
+
+def test_handlers_hear_of_changes_after_the_store_has_them(informer: Informer) -> None:
+    """RT-ST-04."""
+    told = Told()
+    seen: list[bool] = []
+    told.on_add = lambda entry, *, initial: seen.append(informer.store.get(entry.header.key) is entry)  # type: ignore[method-assign]
+    told.on_delete = lambda last: seen.append(informer.store.get(KEY) is None)  # type: ignore[method-assign]
+    informer.add_handler(told)
+    feed(informer, DeltaType.ADDED, entry(1))
+    feed(informer, DeltaType.DELETED, entry(2))
+    assert seen == [True, True]
+
+
+def test_an_object_s_life_is_told_as_it_happened(informer: Informer) -> None:
+    """RT-ST-04, RT-QF-07: a deletion of an object never seen is told too."""
+    told = Told()
+    informer.add_handler(told)
+    relist(informer, 1, entry(1))
+    feed(informer, DeltaType.UPDATED, entry(2))
+    feed(informer, DeltaType.DELETED, entry(3))
+    feed(informer, DeltaType.DELETED, entry(4, "v", "b"))
+    assert told.heard == ["add u@1 initial", "update u@1 u@2", "delete u@3", "delete v@4"]
+
+
+def test_what_a_list_no_longer_has_is_told_with_its_last_state(informer: Informer) -> None:
+    """RT-IN-07, RT-QF-03."""
+    told = Told()
+    informer.add_handler(told)
+    relist(informer, 1, entry(1))
+    relist(informer, 5)
+    assert told.heard[1:] == ["gone u@1"]
+
+
+def test_an_object_made_anew_in_between_is_told_as_two(informer: Informer) -> None:
+    """RT-ST-06."""
+    told = Told()
+    informer.add_handler(told)
+    relist(informer, 1, entry(1, "old"))
+    relist(informer, 9, entry(8, "new"))
+    assert told.heard[1:] == ["gone old@1", "add new@8"]
+
+
+def test_a_handler_added_late_hears_everything_once(informer: Informer) -> None:
+    """RT-IN-02, RT-IN-03."""
+    relist(informer, 2, entry(1), entry(2, "v", "b"))
+    told = Told()
+    informer.add_handler(told)
+    feed(informer, DeltaType.UPDATED, entry(3))
+    assert told.heard == ["add u@1 initial", "add v@2 initial", "update u@1 u@3"]
+
+
+def test_a_removed_handler_hears_nothing_more(informer: Informer) -> None:
+    """RT-IN-04."""
+    told, other = Told(), Told()
+    registration: Registration = informer.add_handler(told)
+    informer.add_handler(other)
+    informer.remove_handler(registration)
+    informer.remove_handler(registration)
+    feed(informer, DeltaType.ADDED, entry(1))
+    assert told.heard == []
+    assert other.heard == ["add u@1"]
+
+
+def test_a_failing_handler_stops_nobody(informer: Informer) -> None:
+    """RT-IN-05."""
+    bad, good = Told(fails=True), Told()
+    informer.add_handler(bad)
+    informer.add_handler(good)
+    with capture_logs() as logs:
+        feed(informer, DeltaType.ADDED, entry(1))
+        feed(informer, DeltaType.UPDATED, entry(2))
+    assert good.heard == bad.heard == ["add u@1", "update u@1 u@2"]
+    assert informer.handler_failures == 2
+    assert len(logs) == 2
+
+
+def test_an_equal_version_is_an_update_too(informer: Informer) -> None:
+    """RT-ST-05: after a new list or a resync; predicates must not assume a change."""
+    told = Told()
+    informer.add_handler(told)
+    relist(informer, 1, entry(1))
+    relist(informer, 2, entry(1))
+    informer._fifo.resync()
+    apply_all(informer)
+    assert told.heard[1:] == ["update u@1 u@1"] * 2
+
+
+def test_the_applied_version_follows_what_the_store_has(informer: Informer) -> None:
+    """RT-QF-12: not what has been received."""
+    informer._fifo.replace([entry(3)], "7")
+    informer._fifo.add(DeltaType.UPDATED, entry(9))
+    informer._fifo.progress("12")
+    found = []
+    while len(informer._fifo):
+        informer._fifo.pop(informer._apply)
+        found.append(informer.applied_rv)
+    assert found == ["", "7", "9", "12"]
+
+
+# -- live reads --------------------------------------------------------------------------------------------------
+
+
+def test_a_live_read_is_told_like_an_event(informer: Informer) -> None:
+    """RT-CA-20."""
+    told = Told()
+    informer.add_handler(told)
+    informer.refresh(KEY, entry(4))
+    informer.refresh(KEY, entry(4))
+    informer.refresh(KEY, entry(6))
+    informer.refresh(KEY, None)
+    informer.refresh(KEY, None)
+    assert told.heard == ["add u@4", "update u@4 u@6", "gone u@6"]
+
+
+def test_a_live_read_older_than_the_watch_changes_nothing(informer: Informer) -> None:
+    """RT-CA-20."""
+    feed(informer, DeltaType.ADDED, entry(9))
+    informer.refresh(KEY, entry(4))
+    assert informer.store.get(KEY) == entry(9)
+
+
+@pytest.mark.parametrize("kind", [DeltaType.UPDATED, DeltaType.ADDED, DeltaType.DELETED])
+def test_what_the_watch_still_says_of_the_past_is_not_believed(informer: Informer, kind: DeltaType) -> None:
+    """RT-CA-20: of the same object, or of the one that had its name before."""
+    informer.refresh(KEY, entry(9, "new"))
+    for uid in ("new", "old"):
+        feed(informer, kind, entry(5, uid))
+    assert informer.store.get(KEY) == entry(9, "new")
+    assert informer.applied_rv == "5"
+
+
+def test_an_object_found_gone_does_not_come_back_with_its_past(informer: Informer) -> None:
+    """RT-CA-20: and its deletion is told once."""
+    told = Told()
+    informer.add_handler(told)
+    feed(informer, DeltaType.ADDED, entry(1))
+    informer.refresh(KEY, None)
+    feed(informer, DeltaType.UPDATED, entry(2))
+    relist(informer, 3, entry(2))
+    feed(informer, DeltaType.DELETED, entry(4))
+    assert told.heard == ["add u@1", "gone u@1"]
+    feed(informer, DeltaType.ADDED, entry(5, "new"))
+    assert told.heard[2:] == ["add new@5"]
+
+
+def test_a_list_from_before_a_live_read_does_not_take_it_back(informer: Informer) -> None:
+    """RT-CA-20: whether it has an older state or none at all."""
+    feed(informer, DeltaType.ADDED, entry(1))
+    informer.refresh(KEY, entry(9))
+    relist(informer, 5, entry(4))
+    assert informer.store.get(KEY) == entry(9)
+    informer.refresh(NN("ns", "b"), entry(9, "v", "b"))
+    relist(informer, 8, entry(4))
+    assert informer.store.get(NN("ns", "b")) == entry(9, "v", "b")
+
+
+def test_after_a_restore_from_a_backup_the_server_wins_in_the_end(informer: Informer) -> None:
+    """RT-CA-21: its versions are smaller then."""
+    informer.refresh(KEY, entry(900))
+    relist(informer, 5, entry(4))
+    relist(informer, 5, entry(4))
+    assert informer.store.get(KEY) == entry(4)
+    relist(informer, 3)
+    assert informer.store.get(KEY) is None
+
+
+def test_live_reads_are_forgotten_after_five_minutes(informer: Informer, manual_clock: ManualClock) -> None:
+    """RT-CA-21."""
+    informer.refresh(KEY, entry(9))
+    manual_clock.time = 301.0
+    informer._fifo.progress("20")
+    apply_all(informer)
+    relist(informer, 5)
+    assert informer.store.get(KEY) is None
+
+
+# -- options -----------------------------------------------------------------------------------------------------
+
+
+def test_declarations_of_one_kind_are_joined() -> None:
+    """RT-CA-02."""
+
+    def index(header: Header) -> list[str]:
+        return [header.name]
+
+    a = KindOptions(form="metadata", keep_annotations=("x",), keep_managers=frozenset({"m"}), resync=60)
+    b = KindOptions(keep_annotations=("x", "y"), keep_managers=frozenset({"n"}), indexes={"i": index}, resync=0)
+    both = a.merged(b)
+    assert (both.form, both.keep_annotations, both.keep_managers) == ("full", ("x", "y"), {"m", "n"})
+    assert (both.indexes, both.resync) == ({"i": index}, 60)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        KindOptions(labels=LabelSelector.has("x")),
+        KindOptions(namespace="n"),
+        KindOptions(fields="a=b"),
+        KindOptions(hot=lambda _: ("other",)),
+        KindOptions(indexes={"i": lambda _: ["other"]}),
+    ],
+)
+def test_contradictions_are_refused(other: KindOptions) -> None:
+    """RT-ST-03, RT-CA-13."""
+    mine = KindOptions(hot=lambda _: ("mine",), indexes={"i": lambda _: ["mine"]})
+    with pytest.raises(ValueError, match="two declarations"):
+        mine.merged(other)
+
+
+@pytest.mark.parametrize("options", [{"resync": 0.5}, {"labels": LabelSelector.from_object(None)}])
+def test_senseless_options_are_refused(options: dict[str, object]) -> None:
+    """RT-IN-06, RT-SL-01."""
+    with pytest.raises(ValueError, match=r"resync|nothing"):
+        KindOptions(**options)  # type: ignore[arg-type]
+
+
+# -- running -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer().running() as running:
+        yield running
+
+
+async def test_it_is_synced_when_the_first_list_has_been_told(server: ScriptedServer, loop_clock: LoopClock) -> None:
+    """RT-IN-03, RT-QF-04."""
+    informer = new_informer(loop_clock)
+    told = Told()
+    registration = informer.add_handler(told)
+    server.answers(listing(7, obj("a", 1), obj("b", 2)), watch(event("ADDED", obj("c", 8)), then="hang"))
+    async with Transport(ClusterConfig(server.url), clock=loop_clock) as transport:
+        task = asyncio.create_task(informer.run(PODS, transport))
+        assert not registration.has_synced
+        async with asyncio.timeout(5):
+            await informer.wait_for_sync()
+            assert registration.has_synced
+            assert told.heard[:2] == ["add uid-a@1 initial", "add uid-b@2 initial"]
+            while len(told.heard) < 3:
+                await informer.changed().wait()
+        assert told.heard[2] == "add uid-c@8"
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_everything_is_told_again_once_per_resync_period(server: ScriptedServer, loop_clock: LoopClock) -> None:
+    """RT-CA-01: without a list."""
+    informer = new_informer(loop_clock, KindOptions(resync=1.0))
+    told = Told()
+    informer.add_handler(told)
+    server.answers(listing(7, obj("a", 1)))
+    async with Transport(ClusterConfig(server.url), clock=loop_clock) as transport:
+        task = asyncio.create_task(informer.run(PODS, transport))
+        began = loop_clock.monotonic()
+        async with asyncio.timeout(5):
+            while len(told.heard) < 2:
+                await informer.changed().wait()
+        assert 0.9 <= loop_clock.monotonic() - began < 1.5
+        assert told.heard == ["add uid-a@1 initial", "update uid-a@1 uid-a@1"]
+        assert len(server.asked) == 2
+        task.cancel()
+        await asyncio.wait([task])

@@ -1,0 +1,208 @@
+"""Headers, entries and indexes."""
+
+import gc
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from rbgctl.machinery.gvk import GVK, NN
+from rbgctl.runtime.list_page import list_page
+from rbgctl.runtime.store import Entry, EntryDecoder, Header, Indexer, WrongKind, decode_raw, owner_uids
+
+POD = GVK("", "v1", "Pod")
+SET = GVK("apps", "v1", "StatefulSet")
+
+OWNER = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "s", "uid": "o1", "controller": True}
+MANAGED = [
+    {"manager": "rbg", "operation": "Apply", "fieldsV1": {"f:spec": {}}},
+    {"manager": "kubelet", "operation": "Update", "fieldsV1": {"f:status": {}}},
+]
+
+
+def pod(**meta: Any) -> dict[str, Any]:
+    metadata = {"namespace": "ns", "name": "a", "uid": "u", "resourceVersion": "5", **meta}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"phase": "Running"}, "new": [1, None]}
+
+
+def header(name: str, *, namespace: str = "ns", label: str = "", owners: Any = ()) -> Header:
+    return Header(namespace, name, f"u-{name}", "1", labels=(("l", label),), owners=owners)
+
+
+# -- decoding ----------------------------------------------------------------------------------------------------
+
+
+def test_the_header_says_what_predicates_and_indexes_ask_for() -> None:
+    """RT-MM-02."""
+    raw = pod(
+        generation=3,
+        deletionTimestamp="2026-01-01T00:00:00Z",
+        labels={"app": "x"},
+        annotations={"rbg/a": "1", "rbg/b": "2", "other": "3"},
+        ownerReferences=[{**OWNER, "controller": False, "uid": "o0"}, OWNER],
+    )
+    decoder = EntryDecoder(POD, keep_annotations=("rbg/",), hot=lambda body: (decode_raw(body["status"])["phase"],))
+    found = decoder.entry(orjson.dumps(raw)).header
+    assert found.key == NN("ns", "a")
+    assert (found.uid, found.rv, found.generation, found.deletion) == ("u", "5", 3, "2026-01-01T00:00:00Z")
+    assert (found.label("app"), found.label("none", "d")) == ("x", "d")
+    assert found.annotations == (("rbg/a", "1"), ("rbg/b", "2"))
+    assert found.hot == ("Running",)
+    assert found.controller is not None
+    assert found.controller.uid == "o1"
+    assert list(owner_uids(found)) == ["o0", "o1"]
+
+
+def test_the_body_keeps_everything_but_managed_fields() -> None:
+    """RT-IN-09, RT-MM-03: also fields that nobody knows."""
+    entry = EntryDecoder(POD).entry(orjson.dumps(pod(managedFields=MANAGED)))
+    assert entry.decode() == pod()
+
+
+def test_entries_of_our_own_managers_are_kept() -> None:
+    """RT-IN-09: they decide whether an apply can be skipped."""
+    decoder = EntryDecoder(POD, keep_managers=frozenset({"rbg"}))
+    entry = decoder.entry(orjson.dumps(pod(managedFields=MANAGED)))
+    assert entry.decode()["metadata"]["managedFields"] == MANAGED[:1]
+    assert "managedFields" not in decoder.entry(orjson.dumps(pod(managedFields=MANAGED[1:]))).decode()["metadata"]
+
+
+def test_every_decode_is_a_private_copy() -> None:
+    """RT-MM-03, RT-CA-11."""
+    entry = EntryDecoder(POD).entry(orjson.dumps(pod()))
+    entry.decode()["metadata"]["name"] = "changed"
+    assert entry.decode()["metadata"]["name"] == "a"
+
+
+def test_items_of_lists_and_metadata_only_objects_are_stamped_with_their_kind() -> None:
+    """RT-CL-12."""
+    bare = {k: v for k, v in pod().items() if k not in {"apiVersion", "kind"}}
+    partial = {**bare, "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata"}
+    for raw in (bare, partial):
+        found = EntryDecoder(SET).entry(orjson.dumps(raw)).decode()
+        assert (found["apiVersion"], found["kind"]) == ("apps/v1", "StatefulSet")
+
+
+@pytest.mark.parametrize("stranger", [{"apiVersion": "v1", "kind": "Service"}, {"apiVersion": "v2", "kind": "Pod"}])
+def test_objects_of_another_kind_are_refused(stranger: dict[str, str]) -> None:
+    """RT-RF-11."""
+    with pytest.raises(WrongKind, match="expected v1, Kind=Pod"):
+        EntryDecoder(POD).entry(orjson.dumps({**pod(), **stranger}))
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"metadata": 1}', b'{"metadata": {"name": 1}}', b'{"metadata":'])
+def test_what_is_no_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        EntryDecoder(POD).entry(raw)
+
+
+def test_a_broken_hot_function_does_not_keep_the_object_out() -> None:
+    """RT-QF-06: it is logged."""
+    with capture_logs() as logs:
+        found = EntryDecoder(POD, hot=lambda body: (decode_raw(body["spec"])["x"],)).entry(orjson.dumps(pod()))
+    assert found.header.hot == ()
+    assert logs[0]["object"] == "ns/a"
+
+
+def test_stored_objects_are_nothing_to_the_garbage_collector() -> None:
+    """RT-MM-04."""
+    entry = EntryDecoder(POD).entry(orjson.dumps(pod(ownerReferences=[OWNER], labels={"a": "b"})))
+    assert not gc.is_tracked(entry)
+    assert not gc.is_tracked(entry.header)
+    assert not any(gc.is_tracked(owner) for owner in entry.header.owners)
+
+
+def test_a_list_is_cut_into_items_without_decoding_them() -> None:
+    """RT-MM-06."""
+    body = b'{"kind":"PodList","metadata":{"resourceVersion":"7","continue":"c"},"items":[{"a":1}, {"b":[2]}]}'
+    page = list_page(body)
+    assert (page.metadata.resource_version, page.metadata.continue_) == ("7", "c")
+    assert [bytes(raw) for raw in page.items or ()] == [b'{"a":1}', b'{"b":[2]}']
+    assert list_page(b'{"metadata":{},"items":null}').items is None
+
+
+# -- index -------------------------------------------------------------------------------------------------------
+
+
+def stored(*headers: Header) -> Indexer:
+    indexer = Indexer({"label": lambda h: [h.label("l")]})
+    for one in headers:
+        indexer.upsert(Entry(one, b"{}"))
+    return indexer
+
+
+def names(entries: Any) -> list[str]:
+    return [e.header.name for e in entries]
+
+
+def test_an_update_moves_the_object_to_its_new_index_values() -> None:
+    """RT-ST-02."""
+    indexer = stored(header("a", label="x"), header("b", label="x"))
+    old = indexer.upsert(Entry(header("a", label="y"), b"{}"))
+    assert old is not None
+    assert old.header.label("l") == "x"
+    assert names(indexer.by_index("label", "x")) == ["b"]
+    assert names(indexer.by_index("label", "y")) == ["a"]
+    indexer.remove(NN("ns", "b"))
+    assert indexer.by_index("label", "x") == []
+    assert "x" not in indexer._indexes["label"]
+
+
+def test_an_index_may_name_several_values() -> None:
+    """RT-ID-10."""
+    owners = EntryDecoder(POD).entry(orjson.dumps(pod(ownerReferences=[{**OWNER, "uid": "o0"}, OWNER]))).header.owners
+    indexer = Indexer({"ownerRefUID": owner_uids})
+    indexer.upsert(Entry(header("a", owners=owners), b"{}"))
+    assert names(indexer.by_index("ownerRefUID", "o0")) == names(indexer.by_index("ownerRefUID", "o1")) == ["a"]
+
+
+def test_an_index_added_later_covers_what_is_there() -> None:
+    """RT-ST-03."""
+    indexer = stored(header("a"), header("b"))
+    indexer.add_index("name", lambda h: [h.name])
+    assert names(indexer.by_index("name", "b")) == ["b"]
+
+
+def test_an_index_name_is_used_once_and_must_exist() -> None:
+    """RT-ST-03, RT-CA-09."""
+    indexer = stored()
+    with pytest.raises(ValueError, match="label"):
+        indexer.add_index("label", lambda _: [])
+    with pytest.raises(KeyError):
+        indexer.by_index("none", "x")
+
+
+def test_a_failing_index_function_is_logged_and_the_object_stays() -> None:
+    """RT-ST-02."""
+    indexer = Indexer({"bad": lambda h: [str(1 / 0), h.name]})
+    with capture_logs() as logs:
+        indexer.upsert(Entry(header("a"), b"{}"))
+    assert indexer.get(NN("ns", "a")) is not None
+    assert logs[0]["index"] == "bad"
+
+
+HEADERS = st.builds(header, st.sampled_from("abc"), namespace=st.sampled_from(["", "ns"]), label=st.sampled_from("xyz"))
+
+
+@given(st.lists(st.tuples(st.booleans(), HEADERS), max_size=30))
+def test_an_index_equals_its_recomputation(steps: list[tuple[bool, Header]]) -> None:
+    """RT-ST-02."""
+    indexer = Indexer({"label": lambda h: [h.label("l"), h.name]})
+    model: dict[NN, Header] = {}
+    for keep, one in steps:
+        if keep:
+            indexer.upsert(Entry(one, b""))
+            model[one.key] = one
+        else:
+            removed = indexer.remove(one.key)
+            assert (removed.header if removed else None) == model.pop(one.key, None)
+    wanted: dict[str, set[NN]] = {}
+    for one in model.values():
+        for value in (one.label("l"), one.name):
+            wanted.setdefault(value, set()).add(one.key)
+    assert {value: set(keys) for value, keys in indexer._indexes["label"].items()} == wanted
+    assert len(indexer) == len(model)
