@@ -21,6 +21,7 @@ from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.errors import ApiError, NotFound, TransportError
+from rbgctl.runtime.http_server import AddressError
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
@@ -144,13 +145,13 @@ def run(options: ManagerOptions) -> int:
         raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
     try:
         uvloop.run(serve(options))
-    except (StartUpError, ValueError):
+    except (StartUpError, AddressError):
         raise
-    except OSError as error:
-        raise StartUpError(str(error)) from None
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        raise StartUpError(str(error)) from None
     except Exception as error:  # noqa: BLE001 - logged with its cause; the exit code is the answer
-        _log.error("the manager ended with an error", error=str(error), error_type=type(error).__name__)
+        _log.exception("the manager ended with an error", error=str(error), error_type=type(error).__name__)
         return 1
     return 0

@@ -5,7 +5,8 @@ API server, `rbgctl.simulation` against a model of one, and the CLI prints it. N
 
 Order: `Plan.steps` run one after the other. `InOrder` does the same for a branch, `Together` runs its
 branches concurrently. The first failed write ends the branch it stands in (and, unless the branch
-belongs to a `Together` or an `InOrder(keep_going=True)`, everything behind it).
+belongs to a `Together` or an `InOrder(keep_going=True)`, the rest of that step); what follows a step with a failure is
+not begun.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,7 +78,10 @@ class Apply(Write):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergePatch(Write):
-    """JSON merge patch. Preconditions are part of the patch: metadata.resourceVersion and metadata.uid."""
+    """JSON merge patch. Preconditions are part of the patch: metadata.resourceVersion (Conflict) and metadata.uid.
+
+    A wrong uid is Invalid; on the status of a custom resource the API server does not look at it.
+    """
 
     gvk: GVK
     key: NN
@@ -146,6 +150,7 @@ class Plan:
     requeue_after: seconds until this key must be looked at again although nothing changes; None = never.
     requeue: ask for a rate-limited retry.
     failure: an error found while deciding, reported and retried with back-off after the steps ran.
+    refused: why nothing more can be done until the object changes; reported, and not retried.
     avoided_writes: writes that turned out to be unnecessary, for the metric.
     attributes: facts about the decision for the trace span and the log.
     """
@@ -156,6 +161,7 @@ class Plan:
     requeue_after: float | None = None
     requeue: bool = False
     failure: Exception | None = None
+    refused: str = ""
     avoided_writes: int = 0
     attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
 

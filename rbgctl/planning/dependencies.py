@@ -24,18 +24,15 @@ def levels(dependencies: Mapping[str, Sequence[str]]) -> list[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Unready:
-    """A dependency that is not ready: how many instances are, of how many; wanted None when it does not exist."""
+    """A dependency that is not ready: how many instances are, of how many; or what became of its workload."""
 
     role: str
-    ready: int
-    wanted: int | None
+    ready: int = 0
+    wanted: int = 0
+    absence: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"{self.role} ({self.ready}/{self.wanted} ready)"
-            if self.wanted is not None
-            else f"{self.role} (not created)"
-        )
+        return f"{self.role} ({self.absence or f'{self.ready}/{self.wanted} ready'})"
 
 
 def unready(role: str, workload: Mapping[str, Any] | None, *, started: bool) -> Unready | None:
@@ -45,7 +42,9 @@ def unready(role: str, workload: Mapping[str, Any] | None, *, started: bool) -> 
     dependency's status must describe its current spec, so that a new role does not start on stale numbers.
     """
     if workload is None:
-        return Unready(role, 0, None)
+        return Unready(role, absence="not created")
+    if "deletionTimestamp" in workload["metadata"]:
+        return Unready(role, absence="being deleted")
     status = workload.get("status") or {}
     wanted = workload["spec"].get("replicas")
     wanted = 1 if wanted is None else wanted

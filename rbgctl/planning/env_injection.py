@@ -1,4 +1,4 @@
-"""Environment variables that tell a container which part of a group it is (RBG-77, RBG-79).
+"""Environment variables that tell a container which part of a group it is (RBG-77, RBG-78, RBG-79).
 
 The list holds nothing that changes with scaling: it must not restart pods.
 """
@@ -6,7 +6,7 @@ The list holds nothing that changes with scaling: it must not restart pods.
 from collections.abc import Sequence
 from typing import Any
 
-from rbgctl.api import env, labels
+from rbgctl.api import env, labels, names
 
 EnvVar = dict[str, Any]
 
@@ -22,6 +22,16 @@ def common_env(group: str, role: str, *, stateful: bool) -> list[EnvVar]:
         {"name": env.ROLE_NAME, "value": role},
     ]
     return sorted(found, key=lambda v: str(v["name"]))
+
+
+def leader_worker_env(service: str, namespace: str) -> list[EnvVar]:
+    """Further variables of leaders and workers, in this order. `service`: effective headless Service of the role."""
+    address = names.leader_address(f"$({env.ROLE_INSTANCE_NAME})", service, namespace)
+    return [
+        {"name": env.LWP_LEADER_ADDRESS, "value": address},
+        _from_label(env.LWP_WORKER_INDEX, labels.COMPONENT_INDEX),
+        _from_label(env.LWP_GROUP_SIZE, labels.COMPONENT_SIZE),
+    ]
 
 
 def merge_env(existing: Sequence[EnvVar], injected: Sequence[EnvVar]) -> list[EnvVar]:

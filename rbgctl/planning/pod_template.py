@@ -1,27 +1,32 @@
 """From a role's own pod template to the one its instances are made from (03 §14).
 
-Steps in order: discovery mount, environment, labels, typed rendering. What is not listed for a role changes nothing.
+Steps in order: typed rendering, discovery mount, common environment, that of leaders and workers, labels. What the
+steps add is in rendered form itself. What is not listed for a role changes nothing.
 """
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rbgctl.api import names
 from rbgctl.machinery.gvk import RawObject
-from rbgctl.planning.env_injection import common_env, merge_env
+from rbgctl.planning.env_injection import EnvVar, common_env, merge_env
 from rbgctl.planning.typed_encoding import rendered_pod_template
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateContext:
-    """Whose pods they are. labels: put over the template's own; stateful: instances have ordinals."""
+    """Whose pods they are.
+
+    stateful: instances have ordinals. labels: put over the template's own. env: variables of this component's
+    containers besides the common ones.
+    """
 
     group: str
     role: str
     stateful: bool
     labels: Mapping[str, str]
+    env: Sequence[EnvVar] = ()
 
 
 def instance_pod_template(template: RawObject, context: TemplateContext) -> RawObject:
@@ -29,16 +34,17 @@ def instance_pod_template(template: RawObject, context: TemplateContext) -> RawO
 
     Raises TypedEncodingError (a ValueError naming the path) for a value of the wrong type.
     """
-    made = deepcopy(template)
-    spec = made.setdefault("spec", {})
+    made = rendered_pod_template(template, f"role {context.role}: template")
+    spec = made["spec"]
     if context.stateful:
         mount_discovery_config(spec, context.group)
-    injected = common_env(context.group, context.role, stateful=context.stateful)
+    common = common_env(context.group, context.role, stateful=context.stateful)
     for container in spec.get("containers") or ():
-        container["env"] = merge_env(container.get("env") or (), injected)
-    meta = made.setdefault("metadata", {})
+        variables = merge_env(container.get("env") or (), common)
+        container["env"] = merge_env(variables, context.env) if context.env else variables
+    meta = made["metadata"]
     meta["labels"] = {**(meta.get("labels") or {}), **context.labels}
-    return rendered_pod_template(made, f"role {context.role}: template")
+    return made
 
 
 def mount_discovery_config(spec: dict[str, Any], group: str) -> None:

@@ -119,11 +119,13 @@ async def _show(
         await cache.wait_for_sync(timeout=30)
         await _apply(LiveClient(transport, mapper, user_agent="playground"), objects, options.example)
         drawing = asyncio.create_task(view.run())
-        await asyncio.wait([drawing, env.failed], return_when=asyncio.FIRST_COMPLETED)
-        if env.failed.done():
+        try:
+            await asyncio.wait([drawing, running, env.failed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
             drawing.cancel()
-            env.failed.result()
-        drawing.result()
+        for ended in (env.failed, running, drawing):
+            if ended.done():
+                ended.result()
         _instructions(env, manager, group, namespace, console, time.monotonic() - began)
         await env.failed
     finally:

@@ -70,6 +70,7 @@ class Builder:
         self._options = ControllerOptions()
         self._reconciler: Reconciler | None = None
         self._user_agent = ""
+        self._owns = False
         self._component = ""
 
     def named(self, name: str) -> Self:
@@ -100,6 +101,7 @@ class Builder:
             )
 
         self._watches.append(_Watch(gvk, handler, predicates))
+        self._owns = True
         self._need(gvk)
         return self
 
@@ -179,12 +181,15 @@ class Builder:
         return self._informers
 
     def rules(self, mapper: RestMapper) -> tuple[PolicyRule, ...]:
-        """All that the controller may do; watched and read kinds can be got, listed and watched.
+        """All that the controller may do; watched and read kinds can be got, listed and watched, owners be named.
 
         `mapper` needs no connection. Raises BuilderError for a kind it does not know.
         """
         known = _known(mapper)
         rules = [PolicyRule(r.gvk.group, r.plural, READ) for r in map(known, self._informers)]
+        if self._owns and self._for is not None:
+            # Children name it with blockOwnerDeletion, which OwnerReferencesPermissionEnforcement checks.
+            rules.append(PolicyRule(self._for.group, f"{known(self._for).plural}/finalizers", ("update",)))
         for write in self._writes:
             plural = known(write.gvk).plural
             resource = f"{plural}/{write.subresource}" if write.subresource else plural

@@ -6,6 +6,7 @@ starting a cluster-wide watch.
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -327,24 +328,26 @@ class Cache:
 
 
 class Decoded(Generic[T]):
-    """Parse once per (uid, resourceVersion): keeps the newest result of the last `size` objects (RT-MM-05).
+    """Parse once per version of an object (RT-MM-05): the last `size` objects asked for, one version of each.
 
-    Results are shared between reconciles, so they must be immutable or treated as such.
+    For own kinds whose models are dear to build. Results are shared between reconciles: treat them as immutable.
     """
 
     def __init__(self, parse: Callable[[RawObject], T], size: int = 4096) -> None:
         self._parse = parse
         self._size = size
-        self._memo: dict[str, tuple[str, T]] = {}
+        self._memo: OrderedDict[NN, tuple[tuple[str, str], T]] = OrderedDict()
 
     def get(self, entry: Entry) -> T:
-        """Raises what `parse` raises; that is not remembered."""
-        uid, rv = entry.header.uid, entry.header.rv
-        found = self._memo.get(uid)
-        if found is not None and found[0] == rv:
-            return found[1]
-        parsed = self._parse(entry.decode())
-        if found is None and len(self._memo) >= self._size:
-            del self._memo[next(iter(self._memo))]
-        self._memo[uid] = rv, parsed
-        return parsed
+        key, version = entry.header.key, (entry.header.uid, entry.header.rv)
+        known = self._memo.get(key)
+        if known is None or known[0] != version:
+            known = self._memo[key] = (version, self._parse(entry.decode()))
+        self._memo.move_to_end(key)
+        if len(self._memo) > self._size:
+            self._memo.popitem(last=False)
+        return known[1]
+
+    def forget(self, key: NN) -> None:
+        """The object is gone."""
+        self._memo.pop(key, None)

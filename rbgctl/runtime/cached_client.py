@@ -89,6 +89,10 @@ class CachedClient:
             self._record(gvk, left)
         return left
 
+    def saw(self, obj: RawObject) -> None:
+        """An object read live: the owner's next pass must not look at anything older."""
+        self._record(GVK.of(obj), obj)
+
     async def _written(self, gvk: GVK, key: NN, call: Coroutine[Any, Any, RawObject]) -> RawObject:
         answer = await self._outcome(gvk, key, call)
         self._record(gvk, answer)
@@ -97,8 +101,9 @@ class CachedClient:
     async def _outcome(self, gvk: GVK, key: NN, call: Coroutine[Any, Any, T]) -> T:
         try:
             return await call
-        except (TransportError, ApiError, asyncio.CancelledError) as error:
-            # Broken off in the middle, or given up by the server: it may have happened all the same (RT-CA-21).
+        except (TransportError, ApiError, ValueError, asyncio.CancelledError) as error:
+            # Broken off in the middle, given up by the server, or answered with what is no JSON (a proxy's page): it
+            # may have happened all the same (RT-CA-21).
             sent = not isinstance(error, TransportError) or error.kind not in {"refused", "dns", "tls"}
             failed_later = not isinstance(error, ApiError) or error.code >= 500
             if key.name and sent and failed_later:

@@ -26,7 +26,7 @@ from rbgctl.machinery.plan import (
 )
 from rbgctl.runtime.client import Patch
 from rbgctl.runtime.controller import Result
-from rbgctl.runtime.errors import AlreadyExists, NotFound
+from rbgctl.runtime.errors import AlreadyExists, NotFound, TerminalError
 
 if TYPE_CHECKING:
     from rbgctl.runtime.controller import Context
@@ -44,7 +44,7 @@ async def execute(ctx: "Context", plan: Plan) -> Result:
     """Carry out `plan` for the key of `ctx`.
 
     Returns the requeue the plan asks for. Raises the only error, or PlanFailed for several: writes that failed
-    (in the steps or in `finally_`) and the plan's own `failure`.
+    (in the steps or in `finally_`) and the plan's own `failure`; without any, TerminalError for a plan that `refused`.
     """
     run = _Run(ctx)
     await run.steps(plan.steps)
@@ -60,6 +60,8 @@ async def execute(ctx: "Context", plan: Plan) -> Result:
         raise errors[0]
     if errors:
         raise PlanFailed(errors)
+    if plan.refused:
+        raise TerminalError(plan.refused)
     return Result(requeue_after=plan.requeue_after or 0.0, requeue=plan.requeue)
 
 
@@ -131,6 +133,7 @@ class _Run:
                     existing = await self.ctx.live.get(GVK.of(obj), NN.of(obj))
                     if not write.accept_existing(existing):
                         raise
+                    client.saw(existing)
                     self._remember(existing)
                     return False
                 self._remember(answer)

@@ -1,7 +1,7 @@
 """Owns what controllers share, and starts and stops everything in order (RT-MG-01 to RT-MG-30).
 
 start   http servers, webhooks, caches (until synced), others, warm-up, and once elected the leader group
-stop    readiness off, others, leader group, caches, webhooks, http servers, elector, events; all within one budget
+stop    readiness off, others, leader group, caches, webhooks, http servers, events, elector; all within one budget
 
 Nothing connects before `run`: managers and controllers can be made, and their rights listed, without a cluster.
 """
@@ -242,6 +242,7 @@ class Manager:
         events = asyncio.create_task(self.events.run(), name="event delivery")
         starting = asyncio.create_task(self._start(), name="start-up")
         starting.add_done_callback(self._start_ended)
+        events.add_done_callback(self._delivery_ended)
         stopped = asyncio.create_task((stop or asyncio.Event()).wait(), name="stop signal")
         error: BaseException | None = None
         waiting: set[asyncio.Future[Any]] = {stopped, self._failure}
@@ -306,6 +307,10 @@ class Manager:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed("start-up", error)
 
+    def _delivery_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed("event delivery", error)
+
     def _election_ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled() or self._stopping:
             return
@@ -348,9 +353,10 @@ class Manager:
         for name in ("cache", "webhook", "http"):
             stuck += await self._groups[name].stop(left())
         stuck += await warmup
-        stuck += await self._end_election(left())
+        # Events need the write gate open, so they go out before leadership is given up.
         remaining = left()
         await self.events.stop(remaining if remaining is not None else SHUTDOWN_SECONDS)
+        stuck += await self._end_election(left())
         events.cancel()
         await self._reap([starting, events])
         remaining = left()

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import hashlib
 import ipaddress
 import random
 import ssl
@@ -178,14 +179,15 @@ class Authoriser:
             raise _Denied(403, f"Authorization denied for user {name}")
 
     async def _user(self, token: str) -> RawObject | None:
-        known = self._users.get(token)
+        seen = hashlib.sha256(token.encode()).hexdigest()  # tokens themselves are not kept
+        known = self._users.get(seen)
         if known is not None and known[0] > self._clock.monotonic():
             return known[1]
         status = await self._review(TOKEN_REVIEW, {"token": token})
         user = status.get("user") or {} if status.get("authenticated") else None
         if user is not None and user.get("username") == "system:anonymous":
             user = None
-        _remember(self._users, token, (self._clock.monotonic() + TOKEN_SECONDS, user))
+        _remember(self._users, seen, (self._clock.monotonic() + TOKEN_SECONDS, user))
         return user
 
     async def _allowed(self, user: RawObject, path: str, verb: str) -> bool:
@@ -222,7 +224,10 @@ class Authoriser:
             except TimeoutError:
                 if not left:
                     raise TransportError("timeout", f"{resource.plural}: no answer") from None
-            except (ApiError, TransportError):
+            except ApiError as error:
+                if not left or (error.code < 500 and error.code != 429):
+                    raise
+            except TransportError:
                 if not left:
                     raise
             await self._clock.sleep(delay * (1 + 0.2 * self._rng.random()))

@@ -1,17 +1,20 @@
 """What pods do on the simulated nodes: each thing that our Stage files promise."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from cluster.groups import POD, wait_for, wait_gone
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.errors import NotFound
+from rbgctl.runtime.testing import asserts
+from rbgctl.runtime.testing.asserts import stays, wait_for, wait_gone
 from rbgctl.runtime.testing.envtest import EnvTest
 
+POD = GVK("", "v1", "Pod")
 STAGE = GVK("kwok.x-k8s.io", "v1alpha1", "Stage")
 DEPLOYMENT = GVK("apps", "v1", "Deployment")
 
@@ -75,13 +78,8 @@ async def running(client: LiveClient, obj: RawObject) -> RawObject:
 
 async def history(client: LiveClient, since: RawObject, until: Callable[[RawObject], bool]) -> list[RawObject]:
     """Every state of a pod after `since`, up to the first for which `until` holds."""
-    key, seen = NN.of(since), []
     rv = since["metadata"]["resourceVersion"]
-    async for _kind, obj in client.watch(POD, key.namespace, rv=rv, fields=f"metadata.name={key.name}", timeout=20):
-        seen.append(obj)
-        if until(obj):
-            return seen
-    raise AssertionError(f"pod {key} did not get there; its states: {[o['status'] for o in seen]}")
+    return await asserts.history(client, POD, NN.of(since), until, since=rv, timeout=30)
 
 
 def set_image(image: str) -> Patch:
@@ -105,6 +103,20 @@ async def test_a_pod_runs_with_everything_that_controllers_read(client: LiveClie
     assert status["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
     wanted = {"PodScheduled", "Initialized", "ContainersReady", "Ready", "PodReadyToStartContainers"}
     assert {c["type"] for c in status["conditions"] if c["status"] == "True"} == wanted
+
+
+async def test_a_sidecar_among_the_init_containers_runs_as_long_as_the_pod(client: LiveClient, namespace: str) -> None:
+    inits = [{"name": "init", "image": "i"}, {"name": "sidecar", "image": "s", "restartPolicy": "Always"}]
+    command = ["sh", "-c", "exit 0"]
+    created = await client.create(pod(namespace, initContainers=inits, command=command, restartPolicy="Never"))
+    states = await history(client, created, phase("Succeeded"))
+    before, after = ((s["status"]["initContainerStatuses"]) for s in (states[-2], states[-1]))
+    assert "terminated" in before[0]["state"]
+    assert "running" in before[1]["state"]
+    assert (before[1]["ready"], before[1]["started"]) == (True, True)
+    assert after[1]["state"]["terminated"]["exitCode"] == 0
+    assert (after[1]["ready"], after[1]["started"]) == (False, False)
+    assert after[0] == before[0]
 
 
 async def test_every_pod_has_an_address_of_its_own_and_equal_images_have_equal_ids(
@@ -187,6 +199,17 @@ async def test_only_the_container_whose_image_changed_restarts(client: LiveClien
     assert after["status"]["containerStatuses"][1] == before["status"]["containerStatuses"][1]
 
 
+async def test_a_restart_in_place_waits_for_the_start_up_probe_again(client: LiveClient, namespace: str) -> None:
+    probe = {"startupProbe": {"initialDelaySeconds": 1, "exec": {"command": ["true"]}}}
+    before = await running(client, pod(namespace, container=probe))
+    await client.patch(POD, NN.of(before), set_image("two"))
+    states = await history(client, before, lambda p: is_ready(p) and main_status(p)["restartCount"] == 1)
+    starting = [s for s in states if main_status(s)["restartCount"] == 1 and not is_ready(s)]
+    assert main_status(starting[0])["state"]["running"]
+    assert main_status(starting[0])["started"] is False
+    assert condition(starting[0], "ContainersReady")["status"] == "False"
+
+
 async def test_two_image_changes_in_a_row_count_two_restarts(client: LiveClient, namespace: str) -> None:
     obj = await running(client, pod(namespace))
     for count, image in enumerate(("two", "three"), 1):
@@ -214,7 +237,7 @@ async def test_a_pod_is_ready_only_while_all_its_gates_are_true(client: LiveClie
     assert not any(is_ready(s) for s in one_gate)
     await set_gate("first", "False")
     closed = (await history(client, states[-1], lambda p: not is_ready(p)))[-1]
-    assert condition(closed, "ContainersReady")["status"] == "True"
+    assert condition(closed, "ContainersReady") == condition(states[-1], "ContainersReady")
     await set_gate("first", "True")
     await history(client, closed, is_ready)
 
@@ -248,6 +271,22 @@ async def test_a_command_that_fails_and_is_restarted_crashes_in_a_loop(
     assert not is_ready(crashed)
 
 
+async def test_a_crashed_container_runs_again_after_its_back_off_and_crashes_again(
+    client: LiveClient, namespace: str
+) -> None:
+    created = await client.create(pod(namespace, command=["sh", "-c", "exit 1"]))
+    states = await history(
+        client, created, lambda p: waits_for("CrashLoopBackOff")(p) and main_status(p)["restartCount"] == 2
+    )
+    crashed = next(s for s in states if waits_for("CrashLoopBackOff")(s))
+    again = next(s for s in states if main_status(s).get("restartCount") == 1 and "running" in main_status(s)["state"])
+    ended = moment(main_status(crashed)["lastState"]["terminated"]["finishedAt"])
+    assert 10 <= (moment(main_status(again)["state"]["running"]["startedAt"]) - ended).total_seconds() <= 14
+    assert is_ready(again)
+    assert main_status(again)["containerID"] != main_status(crashed)["containerID"]
+    assert main_status(states[-1])["lastState"]["terminated"]["containerID"] == main_status(again)["containerID"]
+
+
 async def test_an_image_that_does_not_exist_is_not_pulled_until_it_is_corrected(
     client: LiveClient, namespace: str
 ) -> None:
@@ -264,7 +303,9 @@ async def test_an_image_that_does_not_exist_is_not_pulled_until_it_is_corrected(
 async def test_a_running_pod_whose_new_image_does_not_exist_recovers_too(client: LiveClient, namespace: str) -> None:
     before = await running(client, pod(namespace))
     await client.patch(POD, NN.of(before), set_image("nonexistent"))
-    broken = (await history(client, before, waits_for("ErrImagePull")))[-1]
+    states = await history(client, before, waits_for("ImagePullBackOff"))
+    broken = states[-1]
+    assert any(waits_for("ErrImagePull")(s) for s in states)
     assert broken["status"]["phase"] == "Running"
     assert not is_ready(broken)
     await client.patch(POD, NN.of(before), set_image("three"))
@@ -273,12 +314,68 @@ async def test_a_running_pod_whose_new_image_does_not_exist_recovers_too(client:
     assert main_status(after)["restartCount"] == 1
 
 
+async def test_only_the_container_whose_image_does_not_exist_waits_for_it(client: LiveClient, namespace: str) -> None:
+    two = pod(namespace, image="nonexistent")
+    two["spec"]["containers"].append({"name": "side", "image": "side:1"})
+    created = await client.create(two)
+    states = await history(client, created, waits_for("ImagePullBackOff"))
+    side = states[-1]["status"]["containerStatuses"][1]
+    assert side["ready"]
+    assert "running" in side["state"]
+    assert states[-1]["status"]["phase"] == "Pending"
+    assert not is_ready(states[-1])
+
+
+async def test_a_good_image_runs_beside_one_that_does_not_exist(client: LiveClient, namespace: str) -> None:
+    two = pod(namespace)
+    two["spec"]["containers"].append({"name": "side", "image": "side:1"})
+    before = await running(client, two)
+    await client.patch(POD, NN.of(before), set_image("nonexistent"))
+    broken = (await history(client, before, waits_for("ImagePullBackOff")))[-1]
+    side_image = {"spec": {"containers": [{"name": "side", "image": "side:2"}]}}
+    await client.patch(POD, NN.of(before), Patch.strategic(side_image))
+
+    def side_restarted(obj: RawObject) -> bool:
+        side = obj["status"]["containerStatuses"][1]
+        return bool(side["image"] == "side:2" and "running" in side["state"])
+
+    after = (await history(client, broken, side_restarted))[-1]
+    assert waits_for("ImagePullBackOff")(after)
+    assert [c["restartCount"] for c in after["status"]["containerStatuses"]] == [0, 1]
+    assert not is_ready(after)
+    assert condition(after, "ContainersReady")["status"] == "False"
+
+
+async def test_containers_wait_for_an_init_container_whose_image_does_not_exist(
+    client: LiveClient, namespace: str
+) -> None:
+    inits = [{"name": "first", "image": "i"}, {"name": "second", "image": "nonexistent"}]
+    created = await client.create(pod(namespace, initContainers=inits))
+    states = await history(
+        client,
+        created,
+        lambda p: (
+            [s["state"] for s in p["status"].get("initContainerStatuses") or ()][1:]
+            == [{"waiting": {"reason": "ImagePullBackOff", "message": "back-off pulling image nonexistent"}}]
+        ),
+    )
+    stuck = states[-1]
+    assert stuck["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
+    assert waits_for("PodInitializing")(stuck)
+    assert condition(stuck, "Initialized")["status"] == "False"
+    cured = {"spec": {"initContainers": [{"name": "second", "image": "i"}]}}
+    await client.patch(POD, NN.of(created), Patch.strategic(cured))
+    ready = (await history(client, stuck, is_ready))[-1]
+    assert condition(ready, "Initialized")["status"] == "True"
+    assert [s["state"]["terminated"]["exitCode"] for s in ready["status"]["initContainerStatuses"]] == [0, 0]
+
+
 async def test_a_deleted_pod_is_gone_within_its_grace(client: LiveClient, namespace: str) -> None:
     ready = await running(client, pod(namespace, terminationGracePeriodSeconds=30))
     left = await client.delete(POD, NN.of(ready))
     assert left is not None
     assert left["metadata"]["deletionGracePeriodSeconds"] == 30
-    await wait_gone(client, POD, namespace, timeout=10)
+    await wait_gone(client, POD, NN.of(ready), timeout=10)
 
 
 async def test_a_deleted_pod_stays_as_long_as_its_finalizer_and_is_deleted_once(
@@ -288,8 +385,15 @@ async def test_a_deleted_pod_stays_as_long_as_its_finalizer_and_is_deleted_once(
     await client.delete(POD, NN.of(ready))
     held = (await history(client, ready, lambda p: p["metadata"].get("deletionGracePeriodSeconds") == 0))[-1]
     assert held["metadata"]["finalizers"] == ["example.com/hold"]
+    await stays(
+        client,
+        POD,
+        NN.of(ready),
+        lambda p: p["metadata"]["resourceVersion"] == held["metadata"]["resourceVersion"],
+        during=1,
+    )
     await client.patch(POD, NN.of(ready), Patch.merge({"metadata": {"finalizers": None}}))
-    await wait_gone(client, POD, namespace, timeout=10)
+    await wait_gone(client, POD, NN.of(ready), timeout=10)
 
 
 async def test_a_forced_deletion_takes_effect_at_once(client: LiveClient, namespace: str) -> None:
@@ -335,3 +439,13 @@ async def test_nodes_have_capacity_zones_and_leases(cluster: EnvTest, client: Li
     assert {n["status"]["allocatable"]["nvidia.com/gpu"] for n in nodes} == {"8"}
     leases = await client.list(GVK("coordination.k8s.io", "v1", "Lease"), "kube-node-lease")
     assert {x["metadata"]["name"] for x in leases.items} == {n["metadata"]["name"] for n in nodes}
+
+
+async def test_a_whole_control_plane_runs_its_first_pod_soon() -> None:
+    """RT-ET-03. The goal is 8 s on an idle machine; in a whole run another control plane is beside it."""
+    began = time.monotonic()
+    async with EnvTest(nodes=2) as another:
+        await running(another.client(), pod("default"))
+        assert time.monotonic() - began < 20
+        whole = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"}
+        assert set(another.processes.pids) == whole

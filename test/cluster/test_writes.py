@@ -51,7 +51,7 @@ async def test_creating_a_group_costs_what_it_must(
     assert refused == []
 
 
-@pytest.mark.parametrize("seconds", [60, pytest.param(300, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("seconds", [60, pytest.param(300, marks=[pytest.mark.nightly, pytest.mark.timeout(600)])])
 async def test_a_settled_cluster_costs_no_writes_and_no_lists(
     cluster: EnvTest, client: LiveClient, manager: ManagerProcess, namespace: str, seconds: int
 ) -> None:

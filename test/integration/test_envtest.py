@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import orjson
 import pytest
 from aiohttp import web
 
@@ -22,25 +21,11 @@ from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import ApiError, Forbidden, Unauthorized
 from rbgctl.runtime.testing.asserts import eventually
 from rbgctl.runtime.testing.envtest import EnvTest, PortInUse, free_port
-from rbgctl.runtime.testing.processes import ControlPlaneCrashed, Processes, process_ended
+from rbgctl.runtime.testing.processes import ControlPlaneCrashed, process_ended
 from rbgctl.runtime.transport import Transport
 
 CONFIG_MAP = GVK("", "v1", "ConfigMap")
 NAMESPACE = GVK("", "v1", "Namespace")
-
-CHILD = """
-import asyncio, json
-from rbgctl.runtime.testing.envtest import EnvTest
-
-async def main():
-    env = EnvTest()
-    await env.start()
-    print(json.dumps({"pids": env.processes.pids, "guardian": env.processes.guardian_pid,
-                      "directory": str(env.directory)}), flush=True)
-    await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
 
 # Its argument is a mount point on which a file system of 8 MiB appears, seen by this process alone.
 SMALL_DISK = """
@@ -59,89 +44,9 @@ def config_map(namespace: str, name: str = "a") -> RawObject:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": namespace, "name": name}}
 
 
-def is_there(directory: str) -> bool:
-    return Path(directory).exists()
-
-
 async def all_ended(*pids: int) -> None:
     async with asyncio.timeout(10):
         await asyncio.gather(*(process_ended(pid) for pid in pids))
-
-
-async def test_kill_9_of_the_parent_leaves_no_process_and_no_directory() -> None:
-    child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, stdout=asyncio.subprocess.PIPE)
-    assert child.stdout is not None
-    said = orjson.loads(await child.stdout.readline())
-    directory: str = said["directory"]
-    assert set(said["pids"]) == {"etcd", "kube-apiserver"}
-    assert is_there(directory)
-    child.send_signal(signal.SIGKILL)
-    assert await child.wait() == -signal.SIGKILL
-    await all_ended(*said["pids"].values(), said["guardian"])
-    assert not is_there(directory)
-
-
-STUBBORN_CHILD = """
-import asyncio, json
-from pathlib import Path
-from rbgctl.runtime.testing.processes import Processes
-
-async def main(directory):
-    processes = Processes(directory)
-    await processes.open()
-    pid = await processes.start("stubborn", ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"])
-    while not processes.logs["stubborn"].read_text():
-        await asyncio.sleep(0.02)
-    stopping = asyncio.create_task(processes.stop("stubborn", 600))
-    await asyncio.sleep(0)
-    print(json.dumps({"pids": {"stubborn": pid}, "guardian": processes.guardian_pid}), flush=True)
-    await stopping
-
-import sys
-asyncio.run(main(Path(sys.argv[1])))
-"""
-
-
-async def test_kill_9_of_the_parent_ends_the_patience_with_a_process_that_will_not_stop(tmp_path: Path) -> None:
-    directory = tmp_path / "work"
-    directory.mkdir()
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", STUBBORN_CHILD, str(directory), stdout=asyncio.subprocess.PIPE
-    )
-    assert child.stdout is not None
-    said = orjson.loads(await child.stdout.readline())
-    child.kill()
-    await child.wait()
-    await all_ended(*said["pids"].values(), said["guardian"])
-    assert not is_there(str(directory))
-
-
-async def test_a_process_may_be_started_again_under_its_name_the_moment_it_ended(tmp_path: Path) -> None:
-    processes = Processes(tmp_path / "work")
-    (tmp_path / "work").mkdir()
-    await processes.open()
-    for _ in range(20):
-        pid = await processes.start("again", ["sleep", "60"])
-        assert processes.pids["again"] == pid
-        await processes.stop("again")
-        assert "again" not in processes.pids
-    await processes.start("again", ["sleep", "60"])
-    assert not processes.failed.done()
-    await processes.close(0.0)
-
-
-async def test_kill_9_of_the_guardian_ends_all_components_and_is_reported() -> None:
-    env = EnvTest()
-    await env.start()
-    directory, pids = env.directory, dict(env.processes.pids)
-    os.kill(env.processes.guardian_pid, signal.SIGKILL)
-    with pytest.raises(ControlPlaneCrashed, match="guardian"):
-        await asyncio.wait_for(env.failed, 10)
-    await all_ended(*pids.values())
-    with pytest.raises(ControlPlaneCrashed, match="cannot start late"):
-        await env.processes.start("late", ["/bin/true"])
-    await env.stop()
-    assert not directory.exists()
 
 
 async def test_a_component_that_refuses_its_flags_is_reported_at_once() -> None:

@@ -6,7 +6,16 @@ import msgspec
 
 from rbgctl.api import annotations, events, identity, labels
 from rbgctl.api.kinds import ROLE_BASED_GROUP, ROLE_INSTANCE_SET
-from rbgctl.controllers.group.observe import CONFIG_MAP, CONTROLLER_REVISION, SERVICE, AppliedConfig, observe
+from rbgctl.controllers.group.observe import (
+    BY_GROUP,
+    CONFIG_MAP,
+    CONTROLLER_REVISION,
+    SERVICE,
+    AppliedConfig,
+    Memory,
+    by_group,
+    observe,
+)
 from rbgctl.controllers.group.plan import plan
 from rbgctl.machinery.gvk import NN
 from rbgctl.machinery.selectors import LabelSelector
@@ -20,7 +29,7 @@ from rbgctl.runtime.store import Entry, decode_raw
 
 APPLIED = frozenset({identity.FIELD_MANAGER})
 ANNOTATIONS = (annotations.PREFIX, annotations.LEGACY_PREFIX, annotations.CONVERSION_PREFIX)
-REMEMBERED = 10_000
+GROUP_INDEX = {BY_GROUP: by_group}
 
 
 def role_counts(body: Mapping[str, msgspec.Raw]) -> tuple[str, ...]:
@@ -67,21 +76,18 @@ def group_of(entry: Entry) -> Iterable[NN]:
 
 
 class GroupReconciler:
-    """Remembers the discovery ConfigMap that it applied last for each group, so as not to apply it again (RBG-46)."""
+    """A pass: observe, plan, execute, with the memory that outlives it."""
 
     def __init__(self) -> None:
-        self._applied: dict[NN, AppliedConfig] = {}
+        self._memory = Memory()
 
     async def reconcile(self, ctx: Context) -> Result | None:
-        observed = await observe(ctx, self._applied.get(ctx.key))
+        observed = await observe(ctx, self._memory)
         if observed is None:
-            self._applied.pop(ctx.key, None)
             return None
 
         def remember(applied: AppliedConfig) -> None:
-            if len(self._applied) >= REMEMBERED:
-                del self._applied[next(iter(self._applied))]
-            self._applied[ctx.key] = applied
+            self._memory.remember(ctx.key, applied)
 
         return await execute(ctx, plan(observed, ctx.now(), remember))
 
@@ -96,14 +102,16 @@ def declare() -> Builder:
         .owns(ROLE_INSTANCE_SET, workload_changed)
         .owns(CONFIG_MAP, changed_or_deleted)
         .watches(SERVICE, enqueue_mapped(group_of), changed_or_deleted)
-        .reads(CONTROLLER_REVISION)
+        .reads(CONTROLLER_REVISION, KindOptions(indexes=GROUP_INDEX))
         .caches(ROLE_BASED_GROUP, KindOptions(keep_annotations=ANNOTATIONS))
-        .caches(ROLE_INSTANCE_SET, KindOptions(hot=role_counts, keep_managers=APPLIED, keep_annotations=ANNOTATIONS))
-        .caches(SERVICE, KindOptions(labels=with_group_label, keep_managers=APPLIED))
+        .caches(
+            ROLE_INSTANCE_SET,
+            KindOptions(hot=role_counts, keep_managers=APPLIED, keep_annotations=ANNOTATIONS, indexes=GROUP_INDEX),
+        )
+        .caches(SERVICE, KindOptions(labels=with_group_label, keep_managers=APPLIED, indexes=GROUP_INDEX))
         .caches(CONFIG_MAP, KindOptions(form="metadata"))
         .writes(ROLE_BASED_GROUP, "patch")
         .writes(ROLE_BASED_GROUP, "patch", subresource="status")
-        .writes(ROLE_BASED_GROUP, "update", subresource="finalizers")
         .writes(ROLE_INSTANCE_SET, "create", "patch", "delete")
         .writes(ROLE_INSTANCE_SET, "update", subresource="finalizers")
         .writes(SERVICE, "create", "patch")

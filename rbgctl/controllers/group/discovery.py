@@ -39,7 +39,12 @@ def mode_step(observed: Observed) -> MergePatch | None:
     return MergePatch(
         gvk=ROLE_BASED_GROUP,
         key=NN.of(observed.raw),
-        patch={"metadata": {"annotations": {annotations.DISCOVERY_CONFIG_MODE: chosen}}},
+        patch={
+            "metadata": {
+                "uid": observed.group.metadata.uid,
+                "annotations": {annotations.DISCOVERY_CONFIG_MODE: chosen},
+            }
+        },
         field_manager=identity.MANAGER_GROUP,
     )
 

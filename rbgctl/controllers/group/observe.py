@@ -1,20 +1,34 @@
 """What one pass over a group looks at. Reads only; no decisions."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from rbgctl.api import annotations, labels, names
 from rbgctl.api.kinds import ROLE_BASED_GROUP, ROLE_INSTANCE_SET
-from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup
+from rbgctl.api.model import DecodeError
+from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
+from rbgctl.api.v1alpha2.workload_type import ROLE_INSTANCE_SET as RUN_BY_ROLE_INSTANCE_SET
+from rbgctl.api.v1alpha2.workload_type import workload_type
 from rbgctl.machinery.gvk import GVK, NN, RawObject
-from rbgctl.machinery.selectors import LabelSelector
+from rbgctl.runtime.cache import Decoded
 from rbgctl.runtime.controller import Context
 from rbgctl.runtime.errors import NotFound
-from rbgctl.runtime.store import Entry
+from rbgctl.runtime.store import Entry, Header
 
 SERVICE = GVK("", "v1", "Service")
 CONFIG_MAP = GVK("", "v1", "ConfigMap")
 CONTROLLER_REVISION = GVK("apps", "v1", "ControllerRevision")
+
+BY_GROUP = "group/name"
+
+WORKLOAD_KINDS: Mapping[str, GVK] = {RUN_BY_ROLE_INSTANCE_SET: ROLE_INSTANCE_SET}
+"""Kinds that run roles, by workload type (RBG-8)."""
+
+
+def by_group(header: Header) -> Iterable[str]:
+    """Index function: `<namespace>/<name of the group>`, from the label."""
+    name = header.label(labels.GROUP_NAME)
+    return (f"{header.namespace}/{name}",) if name else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,47 +43,86 @@ class AppliedConfig:
 class Observed:
     """A snapshot of everything about one group.
 
-    workloads, services: by name; only those with the group's label. config_map_version: resourceVersion of the
-    ConfigMap with the group's name, empty when there is none; config_map_owned: this group controls it.
-    applied_config: what we applied last, None after a restart. legacy_config_map: one of the roles has a ConfigMap of
-    its own, as old releases made them (only looked for while the discovery mode is undecided).
+    workloads: by workload type, then by name; services: by name. Only those with the group's label.
+    config_map_version: resourceVersion of the ConfigMap with the group's name, empty when there is none;
+    config_map_owned: this group controls it. applied_config: what we applied last, None after a restart.
+    legacy_config_map: one of the roles has a ConfigMap of its own, as old releases made them (only looked for while
+    the discovery mode is undecided). malformed: why the spec cannot be read; `group` then has an empty one.
     """
 
     raw: RawObject
     group: RoleBasedGroup
     revisions: tuple[RawObject, ...]
-    workloads: Mapping[str, RawObject]
+    workloads: Mapping[str, Mapping[str, RawObject]]
     services: Mapping[str, RawObject]
     config_map_version: str
     config_map_owned: bool
     applied_config: AppliedConfig | None
     legacy_config_map: bool = False
+    malformed: str = ""
+
+    def workload(self, role: RoleSpec) -> RawObject | None:
+        """The live workload that runs the role, None when there is none or its kind is not one of ours."""
+        kind = workload_type(role.annotations).text
+        return self.workloads.get(kind, {}).get(names.workload_name(self.group.metadata.name, role.name))
 
 
-async def observe(ctx: Context, applied: AppliedConfig | None) -> Observed | None:
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A group as read, and as decoded as far as it can be; see `Observed.malformed`."""
+
+    raw: RawObject
+    group: RoleBasedGroup
+    malformed: str = ""
+
+    @classmethod
+    def of(cls, raw: RawObject) -> "Readable":
+        """Raises DecodeError when even the metadata or the status is not of the right shape."""
+        try:
+            return cls(raw, RoleBasedGroup.decode(raw))
+        except DecodeError as error:
+            without_spec = RoleBasedGroup.decode({k: v for k, v in raw.items() if k != "spec"})
+            return cls(raw, without_spec, "; ".join(error.problems))
+
+
+@dataclass(slots=True)
+class Memory:
+    """What outlives a pass: groups decoded once per version, and the discovery ConfigMap last applied for each."""
+
+    groups: Decoded[Readable] = field(default_factory=lambda: Decoded(Readable.of))
+    applied: dict[NN, AppliedConfig] = field(default_factory=dict)
+    limit: int = 10_000
+
+    def remember(self, key: NN, applied: AppliedConfig) -> None:
+        """At most `limit` are kept; one that is forgotten is applied once more (RBG-46)."""
+        if key not in self.applied and len(self.applied) >= self.limit:
+            del self.applied[next(iter(self.applied))]
+        self.applied[key] = applied
+
+
+async def observe(ctx: Context, memory: Memory) -> Observed | None:
     """None when the group is gone or going: garbage collection does the rest (RBG-26 a and b)."""
     entry = ctx.cache.entry(ROLE_BASED_GROUP, ctx.key)
     if entry is None or entry.header.deletion:
+        memory.applied.pop(ctx.key, None)
         return None
-    raw = entry.decode()
-    group = RoleBasedGroup.decode(raw)
-    mine = LabelSelector.labels({labels.GROUP_NAME: ctx.key.name})
-    namespace = ctx.key.namespace
+    read = memory.groups.get(entry)
 
     def found(gvk: GVK) -> list[RawObject]:
-        return [e.decode() for e in ctx.cache.entries(gvk, namespace=namespace, labels=mine)]
+        return [e.decode() for e in ctx.cache.entries(gvk, index=(BY_GROUP, str(ctx.key)))]
 
-    config_map = ctx.cache.entry(CONFIG_MAP, NN(namespace, names.config_map_name(ctx.key.name)))
+    config_map = ctx.cache.entry(CONFIG_MAP, NN(ctx.key.namespace, names.config_map_name(ctx.key.name)))
     return Observed(
-        raw=raw,
-        group=group,
+        raw=read.raw,
+        group=read.group,
+        malformed=read.malformed,
         revisions=tuple(found(CONTROLLER_REVISION)),
-        workloads={w["metadata"]["name"]: w for w in found(ROLE_INSTANCE_SET)},
+        workloads={kind: {w["metadata"]["name"]: w for w in found(gvk)} for kind, gvk in WORKLOAD_KINDS.items()},
         services={s["metadata"]["name"]: s for s in found(SERVICE)},
         config_map_version=config_map.header.rv if config_map is not None else "",
         config_map_owned=config_map is not None and _controller_uid(config_map) == entry.header.uid,
-        applied_config=applied,
-        legacy_config_map=await _legacy_config_map(ctx, group),
+        applied_config=memory.applied.get(ctx.key),
+        legacy_config_map=await _legacy_config_map(ctx, read.group),
     )
 
 

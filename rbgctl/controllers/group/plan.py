@@ -1,6 +1,7 @@
 """One pass over a group, as a decision (RBG-26): check, revise, publish addresses, apply roles, clean up, report."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from rbgctl.api import events, validation
@@ -9,100 +10,122 @@ from rbgctl.controllers.group.discovery import config_map_step, mode_step
 from rbgctl.controllers.group.observe import AppliedConfig, Observed
 from rbgctl.controllers.group.roles import RoleOutcome, decide_roles
 from rbgctl.controllers.group.service import effective_name
-from rbgctl.controllers.group.status import desired_status, ready_message, status_step
-from rbgctl.machinery.plan import Plan, PlannedEvent, Step, Together
+from rbgctl.controllers.group.status import desired_status, ready_message, refusal_phrase, status_step, waited_for
+from rbgctl.machinery.plan import InOrder, Plan, PlannedEvent, Step, Together
 from rbgctl.planning.group_revision import GroupResolution, resolve_group, truncate_group
-
-
-class GroupRefused(ValueError):
-    """The group cannot be acted on until its owner changes it; the text says what is wrong."""
 
 
 def plan(observed: Observed, now: datetime, remember: Callable[[AppliedConfig], None]) -> Plan:
     """What to do for this group now. `remember` is told of the ConfigMap that gets applied."""
     refusal = _refusal(observed)
     if refusal is not None:
-        return _refused(observed, now, *refusal)
+        return _refused(observed, now, refusal)
     try:
         revision = resolve_group(observed.raw, observed.revisions)
     except ValueError as error:
-        return _refused(observed, now, events.FAILED_CREATE_REVISION, str(error))
+        return _refused(observed, now, _Refusal(str(error), events.FAILED_CREATE_REVISION))
     services = {role.name: effective_name(observed, role) for role in observed.group.roles}
     outcomes = decide_roles(observed, revision.role_hashes, services)
     config = config_map_step(observed, services, remember)
     mode = mode_step(observed)
     steps: list[Step] = [*revision.steps, *([mode] if mode else []), *([config] if config else [])]
-    branches = _branches(observed, revision, outcomes)
-    if branches:
-        steps.append(Together(branches))
+    steps += _role_steps(observed, revision, outcomes)
+
+    hoped = desired_status(observed, outcomes, (), now)
 
     def report(failures: Sequence[Exception]) -> Sequence[Step]:
-        step = status_step(observed, desired_status(observed, outcomes, failures, now))
+        status = desired_status(observed, outcomes, failures, now) if failures else hoped
+        step = status_step(observed, status, moved=mode is not None)
         return [step] if step else []
 
     problems = [o for o in outcomes if o.state == "refused"]
-    text = "; ".join(f"role {o.role.name}: {o.problem}" for o in problems)
     return Plan(
         steps=steps,
         finally_=report,
-        events=_events(observed, outcomes, now, changed=bool(steps)),
-        failure=GroupRefused(text) if problems else None,
-        avoided_writes=sum(o.avoided for o in outcomes) + (config is None),
+        events=_events(observed, outcomes, ready_message(hoped), changed=bool(steps)),
+        refused="; ".join(f"role {o.role.name}: {o.problem}" for o in problems),
+        avoided_writes=sum(o.avoided for o in outcomes) + (config is None and observed.applied_config is not None),
     )
 
 
-def _refusal(observed: Observed) -> tuple[str, str] | None:
-    """Event reason and text when nothing of the group can be acted on (RBG-30, RBG-27)."""
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why nothing of a group can be acted on: for its Ready condition, and the events that say so."""
+
+    text: str
+    reason: str
+    messages: Sequence[str] = ()
+    """Texts of the events; one event with `text` when empty."""
+
+
+def _refusal(observed: Observed) -> _Refusal | None:
+    """RBG-30, and RBG-27: dependencies are checked before anything is written."""
+    if observed.malformed:
+        return _Refusal(observed.malformed, events.FAILED_RECONCILE_WORKLOAD)
     failed = validation.pre_check(observed.group)
     if failed is not None:
-        return failed.reason, failed.event_message
+        single = failed.reason == events.FAILED_RECONCILE_WORKLOAD
+        messages = [f"Failed to validate role {e.role}, err: {e.message}" for e in failed.errors] if single else ()
+        return _Refusal(failed.event_message, failed.reason, messages)
     wrong = validation.dependencies(observed.group)
     if wrong:
-        return events.INVALID_ROLE_DEPENDENCY, validation.aggregate(wrong)
+        return _Refusal(validation.aggregate(wrong), events.INVALID_ROLE_DEPENDENCY)
     return None
 
 
-def _refused(observed: Observed, now: datetime, reason: str, text: str) -> Plan:
+def _refused(observed: Observed, now: datetime, refusal: _Refusal) -> Plan:
+    status = desired_status(observed, (), (), now, refused=refusal.text)
+
     def report(_failures: Sequence[Exception]) -> Sequence[Step]:
-        step = status_step(observed, desired_status(observed, (), (), now, refused=text))
+        step = status_step(observed, status)
         return [step] if step else []
 
-    status = desired_status(observed, (), (), now, refused=text)
-    news = _is_news(observed, status)
+    news = ready_message(observed.raw.get("status") or {}) != ready_message(status)
     return Plan(
         finally_=report,
-        events=[PlannedEvent(observed.raw, "Warning", reason, text)] if news else (),
-        failure=GroupRefused(text),
+        events=[
+            PlannedEvent(observed.raw, "Warning", refusal.reason, message)
+            for message in refusal.messages or [refusal.text]
+        ]
+        if news
+        else (),
+        refused=refusal.text,
     )
 
 
-def _branches(observed: Observed, revision: GroupResolution, outcomes: Sequence[RoleOutcome]) -> list[Step]:
-    return [
-        *(o.step for o in outcomes if o.step is not None),
-        *orphan_deletions(observed),
-        *truncate_group(revision),
-    ]
+def _role_steps(observed: Observed, revision: GroupResolution, outcomes: Sequence[RoleOutcome]) -> list[Step]:
+    """Roles first, then what they leave behind (RBG-117); a role that fails does not keep the rest waiting (RBG-27)."""
+    roles = [o.step for o in outcomes if o.step is not None]
+    leftovers = [*orphan_deletions(observed, outcomes), *truncate_group(revision)]
+    steps: list[Step] = [Together(branches) for branches in (roles, leftovers) if branches]
+    return [InOrder(steps, keep_going=True)] if steps else []
 
 
-def _events(observed: Observed, outcomes: Sequence[RoleOutcome], now: datetime, *, changed: bool) -> list[PlannedEvent]:
-    """One sentence per role that waits or is refused, when that is news; Succeed when a pass changed something."""
+def _events(observed: Observed, outcomes: Sequence[RoleOutcome], message: str, *, changed: bool) -> list[PlannedEvent]:
+    """What is new about roles that wait or are refused; Succeed when a pass changed something and none is.
+
+    The Ready condition keeps what has been told (RBG-131): a dependency that gets further is no news. `message`: what
+    the condition will say now; it may be cut, and says everything there is to say when it does not change.
+    """
     held = [o for o in outcomes if o.state in {"waiting", "refused"}]
     if not held:
         return [PlannedEvent(observed.raw, "Normal", events.SUCCEED, "ReconcileSucceed")] if changed else []
-    if not _is_news(observed, desired_status(observed, outcomes, (), now)):
+    told = ready_message(observed.raw.get("status") or {})
+    if told == message:
         return []
-    return [_held_event(observed, outcome) for outcome in held]
+    found = (_held_event(observed, outcome, told) for outcome in held)
+    return [event for event in found if event is not None]
 
 
-def _held_event(observed: Observed, outcome: RoleOutcome) -> PlannedEvent:
+def _held_event(observed: Observed, outcome: RoleOutcome, told: str) -> PlannedEvent | None:
     name = outcome.role.name
     if outcome.state == "refused":
+        if refusal_phrase(outcome) in told:
+            return None
         text = f"Failed to reconcile role {name}: {outcome.problem}"
         return PlannedEvent(observed.raw, "Warning", events.FAILED_RECONCILE_WORKLOAD, text)
-    waits = ", ".join(str(w) for w in outcome.waits_for)
-    text = f"dependencies not met for role '{name}': waits for {waits}"
+    waits = [w.role for w in outcome.waits_for]
+    if waited_for(told, name) >= set(waits):
+        return None
+    text = f"dependencies not met for role '{name}': waits for {', '.join(waits)}"
     return PlannedEvent(observed.raw, "Warning", events.DEPENDENCY_NOT_MET, text)
-
-
-def _is_news(observed: Observed, status: dict[str, object]) -> bool:
-    return ready_message(observed.raw.get("status") or {}) != ready_message(status)

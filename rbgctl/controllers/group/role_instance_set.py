@@ -7,11 +7,10 @@ from rbgctl.api.kinds import API_VERSION, KIND_INSTANCE_SET
 from rbgctl.api.v1alpha2.defaults import Rollout, budgets, role_replicas, role_restart_policy, role_rollout
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleSpec
 from rbgctl.api.v1alpha2.rollout import PARALLEL
-from rbgctl.api.v1alpha2.workload_type import is_stateful
+from rbgctl.controllers.group.components import shape_of
 from rbgctl.controllers.group.observe import Observed
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.owner_references import controller_reference
-from rbgctl.planning.pod_template import TemplateContext, instance_pod_template
 
 
 class RoleError(ValueError):
@@ -21,12 +20,13 @@ class RoleError(ValueError):
 def role_instance_set(observed: Observed, role: RoleSpec, *, service: str, revision: str) -> RawObject:
     """The object to apply. `service`: the role's effective Service name; `revision`: the role's revision hash.
 
-    Raises RoleError (also for templates with values of the wrong type, through TypedEncodingError, a ValueError).
+    Raises RoleError for a rollout that cannot work; for templates what `shape_of` raises. All are ValueErrors.
     """
     group = observed.group.metadata
     common = labels.common(group.namespace, group.name, role.name)
     rollout = role_rollout(role)
     _check_budgets(role, rollout)
+    shape = shape_of(observed.group, role, service)
     return {
         "apiVersion": API_VERSION,
         "kind": KIND_INSTANCE_SET,
@@ -37,7 +37,7 @@ def role_instance_set(observed: Observed, role: RoleSpec, *, service: str, revis
                 **(role.labels or {}),
                 **common,
                 labels.role_revision(role.name): revision,
-                labels.ROLE_TYPE: labels.ROLE_TYPE_POD_TEMPLATE,
+                labels.ROLE_TYPE: shape.role_type,
                 **_owner_uid(observed, role),
             },
             "annotations": _annotations(role, rollout),
@@ -51,7 +51,7 @@ def role_instance_set(observed: Observed, role: RoleSpec, *, service: str, revis
             "updateStrategy": _update_strategy(rollout),
             "roleInstanceTemplate": {
                 "restartPolicyConfig": role_restart_policy(role).config().dump(),
-                "components": [_component(observed, role, service, common)],
+                "components": shape.components,
             },
         },
     }
@@ -95,21 +95,3 @@ def _update_strategy(rollout: Rollout) -> dict[str, Any]:
     if rollout.grace_period_seconds is not None:
         made["inPlaceUpdateStrategy"] = {"gracePeriodSeconds": rollout.grace_period_seconds}
     return made
-
-
-def _component(observed: Observed, role: RoleSpec, service: str, common: dict[str, str]) -> dict[str, Any]:
-    template = role.template
-    if template is None:
-        raise RoleError(f"role {role.name} has no template or templateRef set")
-    context = TemplateContext(
-        group=observed.group.metadata.name,
-        role=role.name,
-        stateful=is_stateful(role.annotations),
-        labels={**common, labels.COMPONENT_SIZE: "1"},
-    )
-    return {
-        "name": role.name,
-        "size": 1,
-        "serviceName": service,
-        "template": instance_pod_template(template, context),
-    }

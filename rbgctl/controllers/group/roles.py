@@ -1,16 +1,19 @@
 """What happens to each role in one pass: applied, left alone, waiting for others, or refused (03 §11, §12)."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from rbgctl.api import events, identity, names
+from rbgctl.api import events, identity, names, validation
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleSpec
+from rbgctl.api.v1alpha2.workload_type import workload_type
 from rbgctl.controllers.group.observe import Observed
-from rbgctl.controllers.group.role_instance_set import role_instance_set
 from rbgctl.controllers.group.service import headless_service
 from rbgctl.controllers.group.support import unsupported
-from rbgctl.machinery.field_ownership import apply_is_noop
+from rbgctl.controllers.group.workload_kinds import KINDS
+from rbgctl.machinery.field_ownership import applied_fields, apply_is_noop
+from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.plan import Apply, InOrder, PlannedEvent
 from rbgctl.planning.dependencies import Unready, levels, unready
 
@@ -19,8 +22,9 @@ from rbgctl.planning.dependencies import Unready, levels, unready
 class RoleOutcome:
     """The decision about one role.
 
-    state: "current" needs no write to its workload. step: writes to make, None for none. waits_for: dependencies
-    that are not ready. problem: why it is refused. avoided: writes that would have changed nothing.
+    state: "current" when its workload carries the role's spec already. step: writes to make, None for none.
+    waits_for: dependencies that are not ready. problem: why it is refused. avoided: writes that would have changed
+    nothing.
     """
 
     role: RoleSpec
@@ -38,43 +42,87 @@ def decide_roles(observed: Observed, hashes: Mapping[str, str], services: Mappin
     """
     roles = {role.name: role for role in observed.group.roles}
     order = levels({name: role.dependencies or () for name, role in roles.items()})
+    unusable = _unusable_names(observed)
     return [
-        _decide(observed, roles[name], revision=hashes[name], service=services[name])
+        _decide(observed, roles[name], revision=hashes[name], service=services[name], problem=unusable.get(name, ""))
         for level in order
         for name in level
     ]
 
 
-def _decide(observed: Observed, role: RoleSpec, *, revision: str, service: str) -> RoleOutcome:
-    problem = unsupported(observed.group, role)
+def _unusable_names(observed: Observed) -> dict[str, str]:
+    """Roles whose names make no usable objects, and why (RBG-1, RBG-30).
+
+    Two roles that cut to one workload name would overwrite each other for ever. Everything else only stops a role
+    that has no workload yet: what runs is never given up for its name.
+    """
+    group = observed.group.metadata.name
+    shared = Counter(names.workload_name(group, role.name) for role in observed.group.roles)
+    running = {role.name for role in observed.group.roles if observed.workload(role) is not None}
+    found: dict[str, str] = {}
+    for error in validation.role_names(observed.group):
+        if shared[names.workload_name(group, error.role)] > 1 or error.role not in running:
+            found.setdefault(error.role, error.message)
+    return found
+
+
+def _decide(observed: Observed, role: RoleSpec, *, revision: str, service: str, problem: str) -> RoleOutcome:
+    problem = problem or unsupported(observed.group, role)
     if problem:
         return RoleOutcome(role, "refused", problem=problem)
-    group = observed.group.metadata.name
-    live = observed.workloads.get(names.workload_name(group, role.name))
-    blocking = tuple(
-        found
-        for name in role.dependencies or ()
-        if (found := unready(name, observed.workloads.get(names.workload_name(group, name)), started=live is not None))
-    )
+    live = observed.workload(role)
+    blocking = _unready_dependencies(observed, role, started=live is not None)
     if blocking:
         return RoleOutcome(role, "waiting", waits_for=blocking)
+    kind = KINDS[workload_type(role.annotations).text]
     try:
-        workload = role_instance_set(observed, role, service=service, revision=revision)
+        workload = kind.make(observed, role, service, revision)
     except ValueError as error:
         return RoleOutcome(role, "refused", problem=str(error))
+    pairs = [(workload, live)]
+    if kind.has_service:
+        pairs.append((headless_service(observed, role, service, workload), observed.services.get(service)))
     failure = PlannedEvent(
         observed.raw, "Warning", events.FAILED_RECONCILE_WORKLOAD, f"Failed to reconcile role {role.name}"
     )
-    headless = headless_service(observed, role, service, workload)
     wanted = [
         Apply(obj=obj, field_manager=identity.FIELD_MANAGER, on_failure=failure)
-        for obj, existing in ((workload, live), (headless, observed.services.get(service)))
+        for obj, existing in pairs
         if not apply_is_noop(existing, obj, identity.FIELD_MANAGER)
     ]
-    changes_workload = any(apply.obj is workload for apply in wanted)
     return RoleOutcome(
         role,
-        "applied" if changes_workload else "current",
+        "current" if live is not None and _keeps_spec(live, workload) else "applied",
         step=InOrder(wanted) if wanted else None,
-        avoided=2 - len(wanted),
+        avoided=len(pairs) - len(wanted),
     )
+
+
+def _unready_dependencies(observed: Observed, role: RoleSpec, *, started: bool) -> tuple[Unready, ...]:
+    wanted = [dependency for name in role.dependencies or () if (dependency := observed.group.role(name)) is not None]
+    judged = (unready(d.name, observed.workload(d), started=started) for d in wanted)
+    return tuple(found for found in judged if found is not None)
+
+
+def _keeps_spec(live: RawObject, workload: RawObject) -> bool:
+    """Whether applying `workload` leaves the live spec, and so its generation, as it is.
+
+    It may still change metadata, or who owns what: readiness does not depend on that.
+    """
+    owned = (applied_fields(live, identity.FIELD_MANAGER) or {}).get("f:spec") or {}
+    return _carries(live.get("spec"), workload["spec"]) and not _drops(owned, workload["spec"])
+
+
+def _carries(live: Any, wanted: Any) -> bool:
+    """Whether `live` says everything that `wanted` says; it may say more in maps."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(k in live and _carries(live[k], v) for k, v in wanted.items())
+    return bool(live == wanted)
+
+
+def _drops(owned: Mapping[str, Any], wanted: Any) -> bool:
+    """Whether a field of ours in maps is sent no more, which removes it."""
+    if not isinstance(wanted, dict):
+        return False
+    fields = {key.removeprefix("f:"): below for key, below in owned.items() if key.startswith("f:")}
+    return any(name not in wanted or _drops(below, wanted[name]) for name, below in fields.items())

@@ -1,5 +1,6 @@
 """The headless Service of a role: gives its pods their DNS names (RBG-5, RBG-107..112)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rbgctl.api import annotations, labels, names
@@ -19,15 +20,23 @@ def effective_name(observed: Observed, role: RoleSpec) -> str:
     """
     group = observed.group.metadata.name
     legacy, current = names.legacy_service_name(group, role.name), names.service_name(group, role.name)
-    workload = observed.workloads.get(names.workload_name(group, role.name))
+    workload = observed.workload(role)
     if workload is not None:
-        template = (workload.get("spec") or {}).get("roleInstanceTemplate") or {}
-        used = [c.get("serviceName") for c in template.get("components") or ()]
-        return next((name for name in used if name in {legacy, current}), current)
+        return next((name for name in _used(workload, role) if name in {legacy, current}), current)
     existing = observed.services.get(legacy)
     if existing is not None and (existing.get("spec") or {}).get("clusterIP") == "None":
         return legacy
     return current
+
+
+def _used(workload: RawObject, role: RoleSpec) -> Iterator[str]:
+    """Service names of the live components that take the role's; those that name their own do not tell."""
+    pattern = role.custom_components_pattern
+    own = {c.name for c in (pattern.components if pattern else None) or () if c.service_name}
+    template = (workload.get("spec") or {}).get("roleInstanceTemplate") or {}
+    for component in template.get("components") or ():
+        if component.get("name") not in own:
+            yield component.get("serviceName") or ""
 
 
 def headless_service(observed: Observed, role: RoleSpec, name: str, workload: RawObject) -> RawObject:
@@ -44,7 +53,7 @@ def headless_service(observed: Observed, role: RoleSpec, name: str, workload: Ra
             "namespace": group.namespace,
             "labels": labels.common(group.namespace, group.name, role.name),
             "annotations": annotations.common(role_replicas(role), role.annotations),
-            "ownerReferences": [_owner(observed, workload)],
+            "ownerReferences": [_owner(workload, observed.workload(role))],
         },
         "spec": {
             "type": "ClusterIP",
@@ -55,9 +64,8 @@ def headless_service(observed: Observed, role: RoleSpec, name: str, workload: Ra
     }
 
 
-def _owner(observed: Observed, workload: RawObject) -> dict[str, Any]:
+def _owner(workload: RawObject, live: RawObject | None) -> dict[str, Any]:
     gvk, key = GVK.of(workload), NN.of(workload)
-    live = observed.workloads.get(key.name)
     return {
         "apiVersion": workload["apiVersion"],
         "kind": workload["kind"],

@@ -1,10 +1,11 @@
 """What a group says about itself (03 §8): replicas per role, and whether it is Ready and what stands in the way."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rbgctl.api import conditions, events, identity, names
+from rbgctl.api import conditions, events, identity
 from rbgctl.api.kinds import API_VERSION, KIND_GROUP
 from rbgctl.api.v1alpha2.defaults import role_replicas
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleSpec
@@ -20,7 +21,7 @@ _MESSAGE_LIMIT = 1024
 
 def role_status(observed: Observed, role: RoleSpec) -> dict[str, Any]:
     """Counts from the role's workload; the previous ones while its status is older than its spec (RBG-47)."""
-    workload = _workload(observed, role)
+    workload = observed.workload(role)
     if workload is None:
         return {"name": role.name, **dict.fromkeys(_COUNTS, 0)}
     status = workload.get("status") or {}
@@ -38,7 +39,12 @@ def role_status(observed: Observed, role: RoleSpec) -> dict[str, Any]:
 
 
 def role_statuses(observed: Observed) -> list[dict[str, Any]]:
-    """All roles of the spec: known ones in the order they already have, new ones behind (RBG-49)."""
+    """All roles of the spec: known ones in the order they already have, new ones behind (RBG-49).
+
+    Nothing is known about the roles of a spec that cannot be read: what was said of them stays.
+    """
+    if observed.malformed:
+        return [s.dump() for s in observed.group.status.role_statuses or ()]
     computed = {role.name: role_status(observed, role) for role in observed.group.roles}
     known = [s.name for s in observed.group.status.role_statuses or () if s.name in computed]
     order = dict.fromkeys([*known, *computed])
@@ -76,8 +82,12 @@ def desired_status(
     }
 
 
-def status_step(observed: Observed, status: Mapping[str, Any]) -> Apply | None:
-    """Write the status unless it says so already (RBG-50)."""
+def status_step(observed: Observed, status: Mapping[str, Any], *, moved: bool = False) -> Apply | None:
+    """Write the status unless it says so already (RBG-50).
+
+    It is bound to the version that was observed, so that it never lands on a successor of the same name; not when the
+    same pass `moved` the object to another version before.
+    """
     live = observed.raw.get("status") or {}
     if _comparable(live) == _comparable(status):
         return None
@@ -85,7 +95,11 @@ def status_step(observed: Observed, status: Mapping[str, Any]) -> Apply | None:
     body: RawObject = {
         "apiVersion": API_VERSION,
         "kind": KIND_GROUP,
-        "metadata": {"name": meta.name, "namespace": meta.namespace},
+        "metadata": {
+            "name": meta.name,
+            "namespace": meta.namespace,
+            **({} if moved else {"resourceVersion": meta.resource_version}),
+        },
         "status": dict(status),
     }
     return Apply(
@@ -104,6 +118,17 @@ def ready_message(status: Mapping[str, Any]) -> str:
     return str(found[0].get("message") or "") if found else ""
 
 
+def refusal_phrase(outcome: RoleOutcome) -> str:
+    """What the Ready message says of a role that is refused."""
+    return f"role {outcome.role.name}: {outcome.problem}"
+
+
+def waited_for(message: str, role: str) -> set[str]:
+    """The roles for which `role` waits, according to a Ready message."""
+    found = re.search(rf"(?:^|; )role {re.escape(role)} waits for ([^;]*)", message)
+    return {part.split(" ", 1)[0] for part in found[1].split(", ")} if found else set()
+
+
 def _problems(observed: Observed, outcomes: Sequence[RoleOutcome], failures: Sequence[Exception]) -> list[str]:
     """Why the group is not Ready, a phrase per role in the way, in spec order."""
     by_name = {o.role.name: o for o in outcomes}
@@ -118,21 +143,19 @@ def _problem(observed: Observed, outcome: RoleOutcome) -> str:
     counts = f"role {role.name}: {status['readyReplicas']}/{wanted} ready"
     match outcome.state:
         case "refused":
-            return f"role {role.name}: {outcome.problem}"
+            return refusal_phrase(outcome)
         case "waiting":
             return f"role {role.name} waits for {', '.join(str(w) for w in outcome.waits_for)}"
         case "applied":
             return f"{counts}, its spec is being applied"
-    workload = _workload(observed, role)
+    workload = observed.workload(role)
+    if workload is not None and "deletionTimestamp" in workload["metadata"]:
+        return f"{counts}, its workload is being deleted"
     if workload is None or not _is_current(workload):
         return f"{counts}, its workload has not acted on the current spec yet"
     if status["replicas"] != wanted:
         return f"{counts}, {status['replicas']} exist"
     return counts if status["readyReplicas"] != wanted else ""
-
-
-def _workload(observed: Observed, role: RoleSpec) -> RawObject | None:
-    return observed.workloads.get(names.workload_name(observed.group.metadata.name, role.name))
 
 
 def _is_current(workload: Mapping[str, Any]) -> bool:

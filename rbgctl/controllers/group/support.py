@@ -3,6 +3,7 @@
 from rbgctl.api import annotations
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
 from rbgctl.api.v1alpha2.workload_type import workload_type
+from rbgctl.controllers.group.workload_kinds import KINDS
 
 
 def unsupported(group: RoleBasedGroup, role: RoleSpec) -> str:
@@ -17,10 +18,7 @@ def _role_features(role: RoleSpec) -> list[tuple[str, bool]]:
     kind = workload_type(role.annotations)
     stateless = role.annotation(annotations.ROLE_INSTANCE_PATTERN) == annotations.PATTERN_STATELESS
     return [
-        (f"workload type {kind.text} (use RoleInstanceSet)", not kind.is_role_instance_set),
-        ("leaderWorkerPattern (use standalonePattern)", role.leader_worker_pattern is not None),
-        ("customComponentsPattern (use standalonePattern)", role.custom_components_pattern is not None),
-        ("templateRef (write the template inline)", role.template_ref is not None),
+        (f"workload type {kind.text} (use RoleInstanceSet)", kind.text not in KINDS),
         ("stateless instances (leave the role-instance-pattern annotation out)", stateless),
         ("engineRuntimes", bool(role.engine_runtimes)),
         ("scalingAdapter", bool(role.scaling_adapter and role.scaling_adapter.enable)),

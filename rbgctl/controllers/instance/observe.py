@@ -46,17 +46,11 @@ def _decode_instance(raw: RawObject) -> tuple[RawObject, RoleInstance]:
     return raw, RoleInstance.decode(raw)
 
 
-def _as_it_is(raw: RawObject) -> RawObject:
-    return raw
-
-
 @dataclass(slots=True)
 class Memory:
-    """Objects decoded once per version, and recreations that are going on, by instance."""
+    """Instances decoded once per version, and recreations that are going on, by instance."""
 
     instances: Decoded[tuple[RawObject, RoleInstance]] = field(default_factory=lambda: Decoded(_decode_instance))
-    pods: Decoded[Pod] = field(default_factory=lambda: Decoded(Pod))
-    revisions: Decoded[RawObject] = field(default_factory=lambda: Decoded(_as_it_is))
     recreations: dict[NN, Recreation] = field(default_factory=dict)
 
     def remember(self, key: NN, recreation: Recreation) -> None:
@@ -81,22 +75,23 @@ async def observe(ctx: Context, memory: Memory) -> Observed | None:
     entry = cache.entry(ROLE_INSTANCE, key)
     if entry is None or entry.header.deletion:
         memory.recreations.pop(key, None)
+        memory.instances.forget(key)
         return None
     raw, instance = memory.instances.get(entry)
     uid = entry.header.uid
-    pods = [memory.pods.get(e) for e in cache.entries(POD, index=(BY_OWNER, uid)) if _controlled(e, uid)]
+    pods = [Pod(e.decode()) for e in cache.entries(POD, index=(BY_OWNER, uid)) if _controlled(e, uid)]
     mine = {pod.name for pod in pods}
     foreign = {}
     for slot in slots(instance):
         other = None if slot.name in mine else cache.entry(POD, NN(key.namespace, slot.name))
         if other is not None:
-            foreign[slot.name] = memory.pods.get(other)
+            foreign[slot.name] = Pod(other.decode())
     return Observed(
         raw=raw,
         instance=instance,
         pods=pods,
         foreign=foreign,
-        revisions=[memory.revisions.get(e) for e in cache.entries(CONTROLLER_REVISION, index=(BY_INSTANCE, str(key)))],
+        revisions=[e.decode() for e in cache.entries(CONTROLLER_REVISION, index=(BY_INSTANCE, str(key)))],
         live=await _live(ctx, instance, pods),
         recreation=memory.recreation(key, instance, pods, ctx.now()),
     )

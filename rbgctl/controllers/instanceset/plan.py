@@ -18,10 +18,6 @@ from rbgctl.machinery.plan import Delete, Plan, PlannedEvent, Together
 _KEY: Final = annotations.ROLE_INSTANCE_PATTERN
 
 
-class UnusableSet(Exception):
-    """The set asks for something that cannot be done; the text names the object, the field and what would work."""
-
-
 def plan(observed: Observed, now: datetime) -> Plan:
     """The writes, events and the next look that `observed` calls for."""
     pattern = pattern_of(observed.owner)
@@ -68,7 +64,7 @@ def plan(observed: Observed, now: datetime) -> Plan:
 def _refused(observed: Observed, why: str, reason: str) -> Plan:
     meta = observed.owner.metadata
     return Plan(
-        failure=UnusableSet(f"RoleInstanceSet {meta.namespace}/{meta.name}: {why}"),
+        refused=f"RoleInstanceSet {meta.namespace}/{meta.name}: {why}",
         events=[PlannedEvent(_regarding(observed.raw), events.WARNING, reason, why)],
     )
 

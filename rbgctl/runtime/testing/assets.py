@@ -1,6 +1,7 @@
 """Where the control plane's binaries are: KUBEBUILDER_ASSETS, else this checkout's build (cached outside it)."""
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ class AssetsMissing(Exception):
 
 
 async def find_assets(checkout: Path = CHECKOUT) -> Path:
-    """The directory with etcd, kube-apiserver and the rest; builds them on first use, with progress on stderr."""
+    """The directory with etcd, kube-apiserver and the rest; builds them on first use, with progress on stderr.
+
+    Raises AssetsMissing. Cancelling it ends the build.
+    """
     build = checkout / "hack" / "controlplane" / "build.py"
     if not build.exists():
         given = os.environ.get("KUBEBUILDER_ASSETS")
@@ -26,7 +30,13 @@ async def find_assets(checkout: Path = CHECKOUT) -> Path:
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(build), stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
     )
-    out, _ = await process.communicate()
+    try:
+        out, _ = await process.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        raise
     if process.returncode:
         raise AssetsMissing("the control plane could not be built, see above")
     return Path(out.decode().strip())

@@ -38,7 +38,7 @@ from rbgctl.runtime.testing.crds import is_established, load_crds, point_at_loca
 from rbgctl.runtime.testing.kubeconfig import kubeconfig
 from rbgctl.runtime.testing.loopback import LOOPBACK, PortInUse, check_port, free_port
 from rbgctl.runtime.testing.processes import ControlPlaneCrashed, Processes, tail
-from rbgctl.runtime.testing.work_directory import ROOM, DiskFull, check_room, disk_full, make_directory
+from rbgctl.runtime.testing.work_directory import ROOM, DiskFull, check_room, choose_directory, disk_full
 from rbgctl.runtime.transport import Transport
 
 __all__ = ["LOOPBACK", "ControlPlaneCrashed", "DiskFull", "EnvTest", "PortInUse", "free_port", "new_namespace"]
@@ -114,7 +114,7 @@ class EnvTest:
         timeout = _seconds("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "60s")
         if not self._existing:
             self._assets = self._assets or await find_assets()
-        self.directory = make_directory(self._given_directory)
+        self.directory = choose_directory(self._given_directory)
         try:
             self._new_processes()
             check_room(self.directory, self._room)
@@ -290,7 +290,6 @@ class EnvTest:
                 if PORT_TAKEN not in str(error) or attempt == PORT_ATTEMPTS:
                     raise
                 await self.processes.close(0.0)
-                self.directory.mkdir(exist_ok=True)
                 self._new_processes()
                 await self.processes.open()
 

@@ -1,9 +1,11 @@
 """Owns the processes of a local control plane so that none outlives its parent.
 
 Started as a separate process, standard library only. Commands come as JSON lines on stdin, reports go out as JSON
-lines on stdout. When stdin ends, however the parent died, every child is killed and the directory is removed.
+lines on stdout. When stdin ends, however the parent died, every child is killed and the directory is removed. It is
+made here too: a parent that is killed at any moment leaves none behind.
 Children also die with the guardian (PR_SET_PDEATHSIG), so killing the guardian itself leaves nothing either.
 
+                                                               ->  {"made": DIRECTORY} | {"unmade": ERROR}, once
     {"start": NAME, "argv": [...], "env": {...}, "log": PATH}  ->  {"started": NAME, "pid": N} | {"failed": NAME, ...}
     {"stop": NAME, "grace": SECONDS}                           ->  {"exited": NAME, "code": N}
     {"quit": SECONDS}                                          ->  all stopped, last started first
@@ -51,6 +53,12 @@ class Guardian:
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
         self._selector.register(STDIN, selectors.EVENT_READ)
+        try:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+            self._say({"made": self._directory})
+        except OSError as error:
+            self._say({"unmade": f"cannot create {self._directory}: {error.strerror}"})
+            return
         try:
             while True:
                 # Who ended is told before commands are read: one of them may start the same name again.

@@ -78,10 +78,12 @@ class Processes:
         self._orphans: list[int] = []
         self.logs: dict[str, Path] = {}
         self.pids: dict[str, int] = {}
+        self._made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failed.add_done_callback(lambda f: f.cancelled() or f.exception())
 
     async def open(self) -> None:
+        """Start the guardian and let it make the directory. Raises ControlPlaneCrashed when that fails."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-S",
@@ -95,6 +97,7 @@ class Processes:
             start_new_session=True,
         )
         self._reader = asyncio.create_task(self._read(), name="guardian reports")
+        await self._made
 
     @property
     def guardian_pid(self) -> int:
@@ -154,7 +157,13 @@ class Processes:
         assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for
         async for line in self._process.stdout:
             report = json.loads(line)
-            if "started" in report:
+            if "made" in report:
+                if not self._made.done():
+                    self._made.set_result(None)
+            elif "unmade" in report:
+                if not self._made.done():
+                    self._made.set_exception(ControlPlaneCrashed(report["unmade"]))
+            elif "started" in report:
                 self.pids[report["started"]] = report["pid"]
                 if not self._started[report["started"]].done():  # done: whoever waited for it was cancelled
                     self._started[report["started"]].set_result(report["pid"])
@@ -169,6 +178,8 @@ class Processes:
     def _guardian_ended(self) -> None:
         self._orphans = list(self.pids.values())
         self.pids.clear()
+        if not self._made.done():
+            self._made.set_exception(ControlPlaneCrashed(GUARDIAN_ENDED))
         for name, started in self._started.items():
             if not started.done():
                 started.set_exception(ControlPlaneCrashed(f"cannot start {name}: {GUARDIAN_ENDED}"))

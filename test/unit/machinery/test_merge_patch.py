@@ -43,3 +43,14 @@ def test_other_versions_compare_only_as_equal() -> None:
     """RT-RV-07."""
     assert newer_or_equal("x1", "x1")
     assert not newer_or_equal("x2", "x1")
+
+
+def test_values_that_only_python_takes_for_equal_are_patched() -> None:
+    """RT-CL-06."""
+    assert merge_patch({"a": 1, "l": [{"b": 0}]}, {"a": True, "l": [{"b": False}]}) == {"a": True, "l": [{"b": False}]}
+
+
+def test_a_value_that_becomes_a_mapping_is_replaced() -> None:
+    """RT-CL-06."""
+    for before, after in (({"a": 1}, {"a": {}}), ({"a": {"b": 1}}, {"a": []}), ({"a": {"b": 1}}, {"a": {}})):
+        assert apply_merge_patch(before, merge_patch(before, after)) == after

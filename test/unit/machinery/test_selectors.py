@@ -77,3 +77,49 @@ def test_invalid_text_is_refused_before_any_request(text: str) -> None:
     """RT-SL-03."""
     with pytest.raises(ValueError, match=r"label|selector"):
         LabelSelector.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "matches"),
+    [
+        ("a>9", "10", True),
+        ("a>10", "10", False),
+        ("a<10", "9", True),
+        ("a>1", "1_0", False),
+        ("a>1", "x", False),
+        ("a>1", "99999999999999999999", False),
+        ("a<1", None, False),
+    ],
+)
+def test_comparisons_are_of_integers_as_the_server_reads_them(text: str, value: str | None, matches: bool) -> None:
+    """RT-SL-01: what is no 64-bit integer matches no comparison."""
+    labels = {"a": value} if value is not None else {}
+    assert LabelSelector.parse(text).matches(labels) is matches
+
+
+@pytest.mark.parametrize("text", ["a>x", "a>", "a<1_0", "a>99999999999999999999"])
+def test_a_comparison_with_something_else_is_refused(text: str) -> None:
+    """RT-SL-03."""
+    with pytest.raises(ValueError, match="integer"):
+        LabelSelector.parse(text)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {"key": "a", "operator": "In", "values": []},
+        {"key": "a", "operator": "Exists", "values": ["x"]},
+        {"key": "a", "operator": "Gt", "values": ["1"]},
+        {"key": "", "operator": "Exists"},
+    ],
+)
+def test_expressions_that_make_no_sense_are_refused(expression: dict[str, object]) -> None:
+    """RT-SL-01, RT-SL-03: the API form has no comparisons."""
+    with pytest.raises(ValueError, match=r"label|operator"):
+        LabelSelector.from_object({"matchExpressions": [expression]})
+
+
+def test_a_text_may_be_written_loosely() -> None:
+    """RT-SL-02."""
+    assert str(LabelSelector.parse("b == 1 , a in (y, x),!c, d notin(z)")) == "a in (x,y),b=1,!c,d!=z"
+    assert LabelSelector.parse("") == LabelSelector()

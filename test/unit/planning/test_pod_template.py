@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rbgctl.api import labels
-from rbgctl.planning.env_injection import common_env, merge_env
+from rbgctl.planning.env_injection import common_env, leader_worker_env, merge_env
 from rbgctl.planning.pod_template import TemplateContext, instance_pod_template, mount_discovery_config
+from rbgctl.planning.typed_encoding import TypedEncodingError
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "basic_rbg_base.json").read_text())["objects"]
 
@@ -48,6 +50,36 @@ def test_common_env_is_sorted_and_has_no_index_for_stateless_roles() -> None:
     stateful = names(common_env("g", "r", stateful=True))
     assert stateful == sorted(stateful)
     assert set(stateful) - set(names(common_env("g", "r", stateful=False))) == {"RBG_ROLE_INDEX"}
+
+
+def test_variables_of_a_leader_stand_in_the_order_that_references_need() -> None:
+    """RBG-78, RBG-79: six sorted common ones, three of leader-worker, the user's; ours win over the user's."""
+    own = [{"name": "RBG_ROLE_NAME", "value": "mine"}, {"name": "USER", "value": "$(RBG_LWP_LEADER_ADDRESS)"}]
+    template = {"spec": {"containers": [{"name": "a", "env": own}], "initContainers": [{"name": "i"}]}}
+    context = TemplateContext("g", "r", True, {}, leader_worker_env("s-g-r", "ns"))
+    spec = instance_pod_template(template, context)["spec"]
+    variables = spec["containers"][0]["env"]
+    assert names(variables) == [
+        "RBG_COMPONENT_INDEX",
+        "RBG_COMPONENT_NAME",
+        "RBG_GROUP_NAME",
+        "RBG_ROLE_INDEX",
+        "RBG_ROLE_INSTANCE_NAME",
+        "RBG_ROLE_NAME",
+        "RBG_LWP_LEADER_ADDRESS",
+        "RBG_LWP_WORKER_INDEX",
+        "RBG_LWP_GROUP_SIZE",
+        "USER",
+    ]
+    assert variables[5] == {"name": "RBG_ROLE_NAME", "value": "r"}
+    assert variables[6]["value"] == "$(RBG_ROLE_INSTANCE_NAME)-0.s-g-r.ns"
+    assert spec["initContainers"] == [{"name": "i", "resources": {}}]
+
+
+def test_a_template_with_a_value_of_the_wrong_type_is_refused_with_its_path() -> None:
+    """RBG-141."""
+    with pytest.raises(TypedEncodingError, match=r"role r: template\.spec\.containers must be a list"):
+        instance_pod_template({"spec": {"containers": "a"}}, TemplateContext("g", "r", True, {}))
 
 
 def test_the_discovery_mount_respects_what_is_there() -> None:

@@ -172,6 +172,7 @@ def test_rights_follow_from_the_declaration_without_a_connection() -> None:
         PolicyRule("", "pods", ("create", "delete", *read)),
         PolicyRule("", "services", read),
         PolicyRule("example.org", "groups", read),
+        PolicyRule("example.org", "groups/finalizers", ("update",)),
         PolicyRule("example.org", "groups/status", ("patch",)),
     )
 

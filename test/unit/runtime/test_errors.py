@@ -80,3 +80,18 @@ def test_too_large_resource_version_is_told_by_cause_or_text() -> None:
     assert errors.RequestTimeout(cause).too_large_resource_version
     assert errors.RequestTimeout({"message": "Too large resource version: 9"}).too_large_resource_version
     assert not errors.RequestTimeout({"message": "other"}).too_large_resource_version
+
+
+@pytest.mark.parametrize(("code", "reason"), [(502, "InternalError"), (599, "InternalError"), (418, ""), (302, "")])
+def test_codes_without_a_class_are_errors_of_the_server_or_have_no_reason(code: int, reason: str) -> None:
+    """RT-ER-22."""
+    error = ApiError.from_response("GET", code, {}, b"text")
+    assert (error.code, error.reason) == (code, reason)
+    assert isinstance(error, errors.InternalError) == (code >= 500)
+    assert str(error)
+
+
+@pytest.mark.parametrize("code", [403, 415])
+def test_the_body_is_the_message_where_it_explains_more(code: int) -> None:
+    """RT-ER-22."""
+    assert str(ApiError.from_response("GET", code, {}, b"user x cannot", resource="pods")) == "user x cannot (get pods)"

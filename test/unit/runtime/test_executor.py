@@ -42,6 +42,9 @@ class Wire:
     most_at_once: int = 0
     held: asyncio.Event | None = None
 
+    def saw(self, obj: RawObject) -> None:
+        self.sent.append(("saw", obj["metadata"]["name"]))
+
     async def _send(self, verb: str, name: str, **options: Any) -> None:
         self.sent.append((verb, name))
         self.options.append({k: v for k, v in options.items() if v})

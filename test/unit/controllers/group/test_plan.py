@@ -7,16 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.controllers.group.world import World, group, role
+from unit.controllers.group.world import World, applied, group, role
 
 from rbgctl.api import annotations
-from rbgctl.machinery.plan import Apply, Create, Delete, MergePatch
+from rbgctl.machinery.plan import Apply, Create, Delete, InOrder, MergePatch
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "basic_rbg_base.json").read_text())["objects"]
-
-
-def applied(done: list[Any]) -> list[str]:
-    return [f"{w.obj['kind']}/{w.obj['metadata']['name']}{w.subresource}" for w in done if isinstance(w, Apply)]
 
 
 def test_first_pass_makes_revision_mode_config_and_the_roles_without_dependencies() -> None:
@@ -75,6 +71,65 @@ def test_ready_and_observed_generation_speak_of_the_spec_that_workloads_carry() 
     world.act("shop-web")
     world.step()
     assert world.ready["status"] == "True"
+
+
+def test_an_apply_that_changes_only_who_owns_fields_leaves_a_group_ready() -> None:
+    """It makes no new generation, so nothing would ever make the group Ready again (RBG-48)."""
+    world = World(group(role("web", 2)))
+    world.settle()
+    del world.workloads["shop-web"]["metadata"]["managedFields"]
+    _, done = world.step()
+    assert applied(done) == ["RoleInstanceSet/shop-web"]
+    assert world.ready["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("name", "roles", "refused"),
+    [
+        ("g" * 63, ["a", "b"], {"a", "b"}),
+        ("g", ["x" * 50, "ok"], {"x" * 50}),
+        ("g", ["Upper", "ok"], {"Upper"}),
+        ("g" * 60, ["web"], {"web"}),
+    ],
+)
+def test_names_that_make_no_usable_objects_are_refused_with_the_reason(
+    name: str, roles: list[str], refused: set[str]
+) -> None:
+    """RBG-1, RBG-30, RIN-17: two roles with one workload name would overwrite each other for ever."""
+    raw = group(*(role(r) for r in roles))
+    raw["metadata"]["name"] = name
+    world = World(raw)
+    decided, _ = world.step()
+    assert len(world.workloads) == len(roles) - len(refused)
+    assert all(f"role {r}: " in decided.refused for r in refused)
+    world.settle()
+    assert len(world.workloads) == len(roles) - len(refused)
+
+
+def test_what_runs_is_not_given_up_because_its_name_would_be_refused_today() -> None:
+    """RBG-1: a pod name that grew too long stops a new role, not a running one."""
+    raw = group(role("web", 1))
+    raw["metadata"]["name"] = "g" * 57
+    world = World(raw)
+    world.settle()
+    world.group["spec"]["roles"][0]["replicas"] = 11
+    world.group["metadata"]["generation"] = 2
+    world.settle()
+    assert world.workloads[f"{'g' * 57}-web"]["spec"]["replicas"] == 11
+
+
+def test_status_is_bound_to_the_version_that_was_observed() -> None:
+    """It must not land on a successor of the same name; the pass that writes the mode has moved the object itself."""
+    world = World(group(role("web"), resourceVersion="7"))
+    _, first = world.step()
+    world.act("shop-web", ready=0)
+    _, second = world.step()
+    sent = [
+        w.obj["metadata"].get("resourceVersion") for w in [*first, *second] if isinstance(w, Apply) and w.subresource
+    ]
+    assert sent == [None, "7"]
+    modes = [w.patch["metadata"]["uid"] for w in first if isinstance(w, MergePatch)]
+    assert modes == ["group-uid"]
 
 
 def test_scaling_makes_no_revision_and_patches_workload_service_and_config() -> None:
@@ -141,72 +196,60 @@ def test_the_oldest_revisions_go() -> None:
     assert [r["revision"] for r in world.revisions] == [4, 5, 6, 7, 8]
 
 
-@pytest.mark.parametrize(
-    ("roles", "reason", "text"),
-    [
-        ([role("a", 1, "b"), role("b", 1, "a")], "InvalidRoleDependency", "cycle"),
-        ([role("a", 1, "nobody")], "InvalidRoleDependency", "nobody"),
-        (
-            [role("a", annotations={annotations.ROLE_WORKLOAD_TYPE: "batch/v1/Job"})],
-            "FailedReconcileWorkload",
-            "batch/v1/Job",
-        ),
-    ],
-)
-def test_a_group_that_cannot_work_says_why_once_and_touches_nothing(
-    roles: list[dict[str, Any]], reason: str, text: str
-) -> None:
-    """RBG-27, RBG-30, RBG-64: the event is not repeated while nothing changes."""
-    world = World(group(*roles))
-    decided, done = world.step()
-    assert applied(done) == ["RoleBasedGroup/shopstatus"]
-    assert [e.reason for e in decided.events] == [reason]
-    assert text in decided.events[0].message
-    assert text in world.ready["message"]
-    assert "observedGeneration" not in world.group["status"]
-    again, done = world.step()
-    assert done == []
-    assert list(again.events) == []
-    assert again.failure is not None
-
-
-@pytest.mark.parametrize(
-    ("fields", "feature"),
-    [
-        ({"leaderWorkerPattern": {"size": 2}, "standalonePattern": None}, "leaderWorkerPattern"),
-        ({"engineRuntimes": [{"profileName": "p"}]}, "engineRuntimes"),
-        ({"scalingAdapter": {"enable": True}}, "scalingAdapter"),
-        ({"annotations": {annotations.ROLE_WORKLOAD_TYPE: "apps/v1/Deployment"}}, "apps/v1/Deployment"),
-        ({"annotations": {annotations.ROLE_INSTANCE_PATTERN: "Stateless"}}, "stateless"),
-    ],
-)
-def test_what_is_not_carried_out_is_refused_by_name_and_the_other_roles_go_on(
-    fields: dict[str, Any], feature: str
-) -> None:
-    refused = {k: v for k, v in role("special", **fields).items() if v is not None}
-    world = World(group(role("web"), refused))
-    decided, _ = world.step()
-    assert set(world.workloads) == {"shop-web"}
-    assert feature in world.ready["message"]
-    assert [e.reason for e in decided.events] == ["FailedReconcileWorkload"]
-    assert decided.failure is not None
-
-
-@pytest.mark.parametrize(
-    ("rolling", "replicas", "works"),
-    [
-        ({"maxUnavailable": 0, "maxSurge": 0}, 2, False),
-        ({"maxUnavailable": 0, "maxSurge": 0}, 0, True),
-        ({"maxUnavailable": "0%", "maxSurge": "10%"}, 2, True),
-        ({"maxUnavailable": "x"}, 2, False),
-    ],
-)
-def test_a_rollout_that_could_never_move_is_refused(rolling: dict[str, Any], replicas: int, works: bool) -> None:
-    """RBG-84."""
-    strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
-    world = World(group(role("web", replicas, rolloutStrategy=strategy)))
+def test_waiting_is_told_once_and_again_only_for_another_dependency() -> None:
+    """RBG-131: progress of a dependency is in the status, not in events."""
+    world = World(group(role("db", 2), role("web", 3), role("api", 1, "web", "db")))
+    assert [e.message for e in world.step()[0].events] == [
+        "dependencies not met for role 'api': waits for web, db",
+    ]
+    for ready in range(3):
+        world.act("shop-web", ready=ready)
+        assert list(world.step()[0].events) == []
+    world.act("shop-web")
+    assert list(world.step()[0].events) == []
+    assert world.ready["message"].endswith("role api waits for db (0/2 ready)")
+    world.act("shop-db")
     world.step()
-    assert ("shop-web" in world.workloads) == works
+    world.act("shop-web", ready=1)
+    assert [e.message for e in world.step()[0].events] == ["dependencies not met for role 'api': waits for web"]
+
+
+def test_roles_are_applied_before_leftovers_go_and_a_failure_stops_neither() -> None:
+    """RBG-117, RBG-27."""
+    world = World(group(role("old")))
+    world.settle()
+    world.group["spec"]["roles"] = [role("new")]
+    world.group["metadata"]["generation"] = 2
+    decided, done = world.step()
+    last = decided.steps[-1]
+    assert isinstance(last, InOrder)
+    assert last.keep_going
+    kinds = [type(w).__name__ for w in done if isinstance(w, Delete) or "RoleInstanceSet/" in "".join(applied([w]))]
+    assert kinds == ["Apply", "Delete"]
+
+
+def test_a_dependency_on_its_way_out_is_not_ready() -> None:
+    """RBG-66."""
+    world = World(group(role("web")))
+    world.settle()
+    world.workloads["shop-web"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.group["spec"]["roles"] = [role("web"), role("api", 1, "web")]
+    world.step()
+    assert "shop-api" not in world.workloads
+    assert "role api waits for web (being deleted)" in world.ready["message"]
+    assert "its workload is being deleted" in world.ready["message"]
+
+
+def test_leaving_a_field_out_counts_as_a_change_of_spec() -> None:
+    """RBG-48: Ready must not speak of a spec whose workload is about to get a new generation."""
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"inPlaceUpdateStrategy": {"gracePeriodSeconds": 3}}}
+    world = World(group(role("web", rolloutStrategy=strategy)))
+    world.settle()
+    world.group["spec"]["roles"] = [role("web")]
+    world.group["metadata"]["generation"] = 2
+    world.step()
+    assert world.ready["status"] == "False"
+    assert world.group["status"]["observedGeneration"] == 1
 
 
 def test_mode_is_kept_or_told_from_the_past() -> None:

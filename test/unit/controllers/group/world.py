@@ -1,11 +1,12 @@
 """A tiny world for the group planner: applies a plan to plain objects, lets workloads act at will."""
 
 import copy
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup
-from rbgctl.controllers.group.observe import AppliedConfig, Observed
+from rbgctl.api.v1alpha2.workload_type import ROLE_INSTANCE_SET
+from rbgctl.controllers.group.observe import AppliedConfig, Observed, Readable
 from rbgctl.controllers.group.plan import plan
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.merge_patch import apply_merge_patch
@@ -47,12 +48,13 @@ class World:
         self._version = 0
 
     def observed(self) -> Observed:
-        raw = copy.deepcopy(self.group)
+        read = Readable.of(copy.deepcopy(self.group))
         return Observed(
-            raw=raw,
-            group=RoleBasedGroup.decode(raw),
+            raw=read.raw,
+            group=read.group,
+            malformed=read.malformed,
             revisions=tuple(copy.deepcopy(self.revisions)),
-            workloads=copy.deepcopy(self.workloads),
+            workloads={ROLE_INSTANCE_SET: copy.deepcopy(self.workloads)},
             services=copy.deepcopy(self.services),
             config_map_version=self.config["metadata"]["resourceVersion"] if self.config else "",
             config_map_owned=self.config is not None,
@@ -159,3 +161,8 @@ def _owned(value: Any) -> RawObject:
         leaf = not isinstance(item, dict) or not item or key in {"selector"}
         tree[f"f:{key}"] = {} if leaf else _owned(item)
     return tree
+
+
+def applied(done: Iterable[Any]) -> list[str]:
+    """What the applies among `done` are for: `Kind/name`, with the sub-resource behind it."""
+    return [f"{w.obj['kind']}/{w.obj['metadata']['name']}{w.subresource}" for w in done if isinstance(w, Apply)]

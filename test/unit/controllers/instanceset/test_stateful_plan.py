@@ -701,8 +701,8 @@ class TestPattern:
         assert world.pass_() == []
         (event,) = planned.events
         assert (event.type, event.reason) == ("Warning", reason)
-        assert f"ns/{NAME}" in str(planned.failure)
-        assert pattern in str(planned.failure)
+        assert f"ns/{NAME}" in planned.refused
+        assert pattern in planned.refused
         assert annotations.ROLE_INSTANCE_PATTERN in event.message
 
 
@@ -725,7 +725,7 @@ class TestRefusal:
         world.edit(**spec)
         planned = world.plan()
         assert world.pass_() == []
-        assert named in str(planned.failure)
+        assert named in planned.refused
         assert named in planned.events[0].message
         assert world.status == before
 

@@ -230,6 +230,8 @@ class World:
         self._run(planned.steps)
         final = planned.finally_(self.failures[failed:]) if planned.finally_ else []
         self._run(final)
+        if planned.refused:
+            self.failures.append(ValueError(planned.refused))
         if planned.failure is not None:
             self.failures.append(planned.failure)
         if len(self.failures) > failed or planned.requeue:
