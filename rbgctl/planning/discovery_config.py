@@ -10,6 +10,9 @@ import yaml
 from rbgctl.api import names
 from rbgctl.api.meta import ServicePort
 
+# libyaml writes the same text ten times faster; a role may have thousands of instances.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredRole:
@@ -27,7 +30,7 @@ def discovery_config(group: str, roles: Sequence[DiscoveredRole]) -> str:
         "group": {"name": group, "roles": [r.name for r in roles], "size": len(roles)},
         "roles": {role.name: _role(group, role) for role in roles},
     }
-    return yaml.dump(_sorted(content), Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=4096)
+    return yaml.dump(_sorted(content), Dumper=_DUMPER, sort_keys=False, default_flow_style=False, width=4096)
 
 
 def _role(group: str, role: DiscoveredRole) -> dict[str, Any]:
@@ -50,6 +53,7 @@ def _ports(ports: Iterable[ServicePort]) -> dict[str, int]:
 
 
 def _sorted(value: Any) -> Any:
+    """A copy in natural key order. Nothing in it is shared, so that YAML has no reason for aliases."""
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value, key=_natural)}
     if isinstance(value, list):
@@ -61,8 +65,3 @@ def _natural(key: str) -> list[tuple[int, int, str]]:
     # Digit runs compare as numbers: port80 stands before port443.
     parts = re.findall(r"\d+|\D+", key)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

@@ -1,6 +1,6 @@
 """How a group's instances find each other: the mode annotation and the ConfigMap (03 §7)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rbgctl.api import annotations, events, identity, names
 from rbgctl.api.kinds import ROLE_BASED_GROUP
@@ -49,47 +49,48 @@ def mode_step(observed: Observed) -> MergePatch | None:
     )
 
 
-def config_map(observed: Observed, services: Mapping[str, str]) -> RawObject | None:
-    """The ConfigMap to apply; None for a group without stateful roles. `services`: role to effective Service name.
-
-    It is kept in legacy mode too, because pods mount it in both (RBG-44, RBG-75).
-    """
-    group = observed.group
-    roles = [
+def discovered_roles(observed: Observed, services: Mapping[str, str]) -> tuple[DiscoveredRole, ...]:
+    """The stateful roles, whose instances have names to list. `services`: role to effective Service name."""
+    return tuple(
         DiscoveredRole(role.name, role_replicas(role), services[role.name], tuple(role.service_ports or ()))
-        for role in group.roles
+        for role in observed.group.roles
         if is_stateful(role.annotations)
-    ]
-    if not roles:
-        return None
+    )
+
+
+def config_map(observed: Observed, roles: Sequence[DiscoveredRole]) -> RawObject:
+    """The ConfigMap to apply (RBG-45, RBG-46)."""
+    group = observed.group.metadata
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": names.config_map_name(group.metadata.name),
-            "namespace": group.metadata.namespace,
+            "name": names.config_map_name(group.name),
+            "namespace": group.namespace,
             "ownerReferences": [controller_reference(observed.raw)],
         },
-        "data": {names.CONFIG_MAP_KEY: discovery_config(group.metadata.name, roles)},
+        "data": {names.CONFIG_MAP_KEY: discovery_config(group.name, roles)},
     }
 
 
 def config_map_step(
     observed: Observed, services: Mapping[str, str], remember: Callable[[AppliedConfig], None]
 ) -> Apply | None:
-    """Apply it unless this process applied the same and nobody touched it since (RBG-46)."""
-    wanted = config_map(observed, services)
-    if wanted is None:
-        return None
+    """Apply it unless this process applied the same and nobody touched it since (RBG-46).
+
+    It is kept in legacy mode too, because pods mount it in both (RBG-44, RBG-75); a group without stateful roles has
+    none. The text is made only when it is needed: it grows with the replicas.
+    """
+    owner, roles = observed.group.metadata.uid, discovered_roles(observed, services)
     last = observed.applied_config
-    if last is not None and last.body == wanted and last.resource_version == observed.config_map_version:
+    if not roles or (last is not None and last == AppliedConfig(owner, roles, observed.config_map_version)):
         return None
 
     def answered(answer: RawObject) -> None:
-        remember(AppliedConfig(wanted, answer["metadata"]["resourceVersion"]))
+        remember(AppliedConfig(owner, roles, answer["metadata"]["resourceVersion"]))
 
     return Apply(
-        obj=wanted,
+        obj=config_map(observed, roles),
         field_manager=identity.FIELD_MANAGER,
         answered=answered,
         on_failure=PlannedEvent(observed.raw, "Warning", events.FAILED_RECONCILE_DISCOVERY_CONFIG_MAP, ""),

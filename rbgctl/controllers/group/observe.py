@@ -10,6 +10,7 @@ from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
 from rbgctl.api.v1alpha2.workload_type import ROLE_INSTANCE_SET as RUN_BY_ROLE_INSTANCE_SET
 from rbgctl.api.v1alpha2.workload_type import workload_type
 from rbgctl.machinery.gvk import GVK, NN, RawObject
+from rbgctl.planning.discovery_config import DiscoveredRole
 from rbgctl.runtime.cache import Decoded
 from rbgctl.runtime.controller import Context
 from rbgctl.runtime.errors import NotFound
@@ -33,9 +34,13 @@ def by_group(header: Header) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class AppliedConfig:
-    """The discovery ConfigMap that this process applied last: its body, and the resourceVersion it got."""
+    """The discovery ConfigMap that this process applied last.
 
-    body: RawObject
+    owner: uid of the group; roles: what it says; resource_version: the one it got.
+    """
+
+    owner: str
+    roles: tuple[DiscoveredRole, ...]
     resource_version: str
 
 

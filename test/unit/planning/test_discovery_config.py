@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rbgctl.api.meta import ServicePort
 from rbgctl.planning.discovery_config import DiscoveredRole, discovery_config
@@ -42,3 +44,27 @@ def test_addresses_ports_and_sizes() -> None:
     assert text.index("port80") < text.index("port443")
     assert content["roles"]["worker"]["instances"][2]["address"] == "test-cluster-worker-2.test-cluster-worker"
     assert content["roles"]["none"] == {"instances": [], "size": 0}
+
+
+PORT_NAMES = st.one_of(
+    st.sampled_from(["", "on", "no", "null", "1", "1e3", "a-b", "A"]), st.from_regex(r"[a-z0-9-]{1,9}")
+)
+
+
+@given(st.lists(st.tuples(PORT_NAMES, st.integers(1, 65535)), max_size=4), st.integers(0, 3))
+def test_every_text_reads_back_as_what_it_says(ports: list[tuple[str, int]], replicas: int) -> None:
+    """RBG-46: names that YAML takes for something else are quoted; later duplicates win."""
+    given_ports = tuple(ServicePort(name=name or None, port=port) for name, port in ports)
+    content = yaml.safe_load(discovery_config("g", [DiscoveredRole("r", replicas, "s", given_ports)]))
+    instances = content["roles"]["r"]["instances"]
+    assert [i["address"] for i in instances] == [f"g-r-{n}.s" for n in range(replicas)]
+    keys = {(name.lower().replace("-", "_") or f"port{port}"): port for name, port in ports}
+    assert all(i.get("ports", {}) == keys for i in instances)
+    assert all(isinstance(key, str) for i in instances for key in i.get("ports", {}))
+
+
+def test_the_text_has_no_yaml_aliases() -> None:
+    """RBG-46: consumers compare and grep it."""
+    text = discovery_config("g", [DiscoveredRole("r", 3, "s", (ServicePort(port=80),))])
+    assert "&" not in text
+    assert "*" not in text

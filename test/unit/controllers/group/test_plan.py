@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from unit.controllers.group.world import World, applied, group, role
 
 from rbgctl.api import annotations
+from rbgctl.controllers.group.observe import AppliedConfig, Memory
+from rbgctl.machinery.gvk import NN
 from rbgctl.machinery.plan import Apply, Create, Delete, InOrder, MergePatch
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "basic_rbg_base.json").read_text())["objects"]
@@ -279,6 +281,25 @@ def test_an_edited_config_map_is_applied_again_and_an_untouched_one_is_not() -> 
     world.applied = None
     _, done = world.step()
     assert applied(done) == ["ConfigMap/shop"], "after a restart once"
+
+
+def test_a_successor_of_the_same_name_gets_a_config_map_of_its_own() -> None:
+    """RBG-45: it says the same, but belongs to another group now."""
+    world = World(group(role("web")))
+    world.settle()
+    world.group["metadata"]["uid"] = "successor"
+    _, done = world.step()
+    assert "ConfigMap/shop" in applied(done)
+    assert world.config is not None
+    assert world.config["metadata"]["ownerReferences"][0]["uid"] == "successor"
+
+
+def test_only_so_many_config_maps_are_remembered() -> None:
+    """RBG-46: one that is forgotten is applied once more, that is all."""
+    memory = Memory(limit=2)
+    for number in (1, 2, 1, 3):
+        memory.remember(NN("ns", str(number)), AppliedConfig("u", (), str(number)))
+    assert [key.name for key in memory.applied] == ["2", "3"]
 
 
 def test_a_live_workload_keeps_the_service_name_it_uses() -> None:
