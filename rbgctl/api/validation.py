@@ -192,6 +192,15 @@ def _on_a_cycle(left: dict[str, set[str]]) -> str:
     return name
 
 
+def group_name(group: RoleBasedGroup) -> FieldError | None:
+    """A group's name is a label value of everything it makes, its revisions included; the CRD admits 253. RBG-9"""
+    name = group.metadata.name
+    if len(name) <= names.MAX_NAME:
+        return None
+    detail = f'"{name}" has {len(name)} characters, a label value has at most {names.MAX_NAME}: use a shorter name'
+    return FieldError("metadata.name", detail)
+
+
 def role_names(group: RoleBasedGroup) -> list[FieldError]:
     """Role names that are taken, malformed or too long for the names and label keys made of them. NAM-30"""
     errors: list[FieldError] = []

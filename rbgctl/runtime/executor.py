@@ -6,8 +6,8 @@ controller's client, which records the write fence for the key (RT-CA-20).
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.plan import (
@@ -31,6 +31,8 @@ from rbgctl.runtime.errors import AlreadyExists, NotFound, TerminalError
 if TYPE_CHECKING:
     from rbgctl.runtime.controller import Context
 
+Observed = TypeVar("Observed")
+
 
 class PlanFailed(Exception):
     """Several writes of one plan failed; `errors` holds them in the order in which they ended."""
@@ -38,6 +40,24 @@ class PlanFailed(Exception):
     def __init__(self, errors: Sequence[Exception]) -> None:
         super().__init__("; ".join(str(e) for e in errors))
         self.errors = tuple(errors)
+
+
+async def observe_plan_execute(
+    ctx: "Context", observing: Awaitable[Observed | None], plan: Callable[[Observed], Plan]
+) -> Result:
+    """One pass of a controller, each phase in a trace span of its own. Nothing is decided when `observing` gives None.
+
+    Raises what `observing`, `plan` and `execute` raise.
+    """
+    with ctx.step("observe"):
+        observed = await observing
+    if observed is None:
+        return Result()
+    with ctx.step("plan"):
+        planned = plan(observed)
+    ctx.span.set(lambda: planned.attributes)
+    with ctx.step("execute"):
+        return await execute(ctx, planned)
 
 
 async def execute(ctx: "Context", plan: Plan) -> Result:

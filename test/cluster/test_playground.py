@@ -13,6 +13,7 @@ from cluster.groups import POD, names
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
+from rbgctl.runtime.testing.processes import process_ended
 from rbgctl.runtime.transport import Transport
 
 READY_WITHIN = 15.0
@@ -71,18 +72,7 @@ async def all_gone(pids: set[int], directory: Path) -> None:
     """Until every process has ended and the directory is removed; asyncio.TimeoutError after 20 s."""
     async with asyncio.timeout(20):
         for pid in pids:
-            try:
-                handle = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-            ended = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            loop.add_reader(handle, ended.set)
-            try:
-                await ended.wait()
-            finally:
-                loop.remove_reader(handle)
-                os.close(handle)
+            await process_ended(pid)
     assert not directory.exists()
 
 

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from cluster.audit import AuditLog, by_kind
-from cluster.groups import group, ready_group, role
+from cluster.groups import group, ready_group, role, wait_for
 from rbgctl import rbac
+from rbgctl.api.kinds import ROLE_BASED_GROUP
 from rbgctl.machinery.gvk import NN
 from rbgctl.playground.deployment import ManagerProcess
 from rbgctl.runtime.client import LiveClient
@@ -65,6 +66,15 @@ async def test_a_settled_cluster_costs_no_writes_and_no_lists(
     assert [str(r) for r in log.lists()] == []
     watches = [r for r in log.requests() if r.verb == "watch"]
     assert len(watches) >= 5 * seconds // 10, "watches were not re-opened, so the measurement proves nothing"
+    # A dead control plane is quiet too: the same manager must still answer an edit, and the log must show it.
+    await client.apply(group(namespace, role("web", 3), role("api", 1, dependencies=["web"])), field_manager="user")
+    await wait_for(
+        client,
+        ROLE_BASED_GROUP,
+        NN(namespace, "shop"),
+        lambda g: any(s["name"] == "web" and s.get("readyReplicas") == 3 for s in g["status"]["roleStatuses"]),
+    )
+    assert log.writes() != []
 
 
 async def _quiet(log: AuditLog) -> None:
@@ -75,4 +85,4 @@ async def _quiet(log: AuditLog) -> None:
         if latest == seen:
             return
         seen = latest
-        await asyncio.sleep(5)
+        await asyncio.sleep(5)  # no watch tells that nothing comes

@@ -83,7 +83,7 @@ async def test_a_watch_that_the_server_ends_is_opened_again_where_it_ended(clien
     async def count() -> None:
         for n in range(1, 31):
             await set_value(client, key, str(n))
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(0.08)  # spread over more than one watch, each of which ends after a second
 
     async with meanwhile(count()):
         since = created["metadata"]["resourceVersion"]

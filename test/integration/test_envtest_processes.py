@@ -69,9 +69,9 @@ async def main(directory):
     await processes.open()
     pid = await processes.start("stubborn", ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"])
     while not processes.logs["stubborn"].read_text():
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # a file of another process has no event
     stopping = asyncio.create_task(processes.stop("stubborn", 600))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # so that the task has begun
     print(json.dumps({"pids": {"stubborn": pid}, "guardian": processes.guardian_pid}), flush=True)
     await stopping
 

@@ -153,7 +153,7 @@ class World:
         seen = -1
         while seen != len(self.writes()):
             seen = len(self.writes())
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # no watch tells that nothing comes
 
     async def versions(self) -> dict[str, str]:
         """resourceVersion of everything that the controller makes, and of the group."""

@@ -117,7 +117,7 @@ async def test_a_plain_stop_leaves_no_task_behind(env: EnvTest, namespace: str) 
     copier().complete(manager)
     async with running(manager):
         assert manager.controllers["copier"].running
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the loop forgets an ended task one turn later
     left = {t.get_name() for t in asyncio.all_tasks() - before}
     assert not left
 

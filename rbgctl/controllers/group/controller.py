@@ -1,6 +1,7 @@
 """Declaration of the RoleBasedGroup controller: what triggers a pass, what it may write, how a pass goes (03 §2)."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -11,7 +12,6 @@ from rbgctl.controllers.group.observe import (
     CONFIG_MAP,
     CONTROLLER_REVISION,
     SERVICE,
-    AppliedConfig,
     Memory,
     by_group,
     observe,
@@ -21,7 +21,7 @@ from rbgctl.machinery.gvk import NN
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.controller import Context, Result
-from rbgctl.runtime.executor import execute
+from rbgctl.runtime.executor import observe_plan_execute
 from rbgctl.runtime.handler import enqueue_mapped
 from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.predicate import Event, any_of, generation_changed
@@ -81,15 +81,11 @@ class GroupReconciler:
     def __init__(self) -> None:
         self._memory = Memory()
 
-    async def reconcile(self, ctx: Context) -> Result | None:
-        observed = await observe(ctx, self._memory)
-        if observed is None:
-            return None
-
-        def remember(applied: AppliedConfig) -> None:
-            self._memory.remember(ctx.key, applied)
-
-        return await execute(ctx, plan(observed, ctx.now(), remember))
+    async def reconcile(self, ctx: Context) -> Result:
+        remember = partial(self._memory.remember, ctx.key)
+        return await observe_plan_execute(
+            ctx, observe(ctx, self._memory), lambda observed: plan(observed, ctx.now(), remember)
+        )
 
 
 def declare() -> Builder:

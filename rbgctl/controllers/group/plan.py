@@ -59,7 +59,7 @@ class _Refusal:
 
 
 def _refusal(observed: Observed) -> _Refusal | None:
-    """RBG-30, and RBG-27: dependencies are checked before anything is written."""
+    """RBG-30, RBG-9 and RBG-27: all that makes no object possible is found before anything is written."""
     if observed.malformed:
         return _Refusal(observed.malformed, events.FAILED_RECONCILE_WORKLOAD)
     failed = validation.pre_check(observed.group)
@@ -67,6 +67,9 @@ def _refusal(observed: Observed) -> _Refusal | None:
         single = failed.reason == events.FAILED_RECONCILE_WORKLOAD
         messages = [f"Failed to validate role {e.role}, err: {e.message}" for e in failed.errors] if single else ()
         return _Refusal(failed.event_message, failed.reason, messages)
+    too_long = validation.group_name(observed.group)
+    if too_long is not None:
+        return _Refusal(str(too_long), events.FAILED_RECONCILE_WORKLOAD)
     wrong = validation.dependencies(observed.group)
     if wrong:
         return _Refusal(validation.aggregate(wrong), events.INVALID_ROLE_DEPENDENCY)

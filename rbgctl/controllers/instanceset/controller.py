@@ -11,7 +11,7 @@ from rbgctl.controllers.instanceset.plan import plan
 from rbgctl.planning.revisions import CONTROLLER_REVISION
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.controller import Context, Result
-from rbgctl.runtime.executor import execute
+from rbgctl.runtime.executor import observe_plan_execute
 
 
 def declare() -> Builder:
@@ -40,13 +40,4 @@ class InstanceSetReconciler:
         self.memory = Memory()
 
     async def reconcile(self, ctx: Context) -> Result:
-        """Observe, plan, execute."""
-        with ctx.step("observe"):
-            observed = await observe(ctx, self.memory)
-        if observed is None:
-            return Result()
-        with ctx.step("plan"):
-            planned = plan(observed, ctx.now())
-        ctx.span.set(lambda: planned.attributes)
-        with ctx.step("execute"):
-            return await execute(ctx, planned)
+        return await observe_plan_execute(ctx, observe(ctx, self.memory), lambda observed: plan(observed, ctx.now()))

@@ -108,6 +108,16 @@ def test_names_that_make_no_usable_objects_are_refused_with_the_reason(
     assert len(world.workloads) == len(roles) - len(refused)
 
 
+def test_a_group_name_that_is_no_label_value_stops_everything_before_the_first_write() -> None:
+    """RBG-9: even its revision carries the name as a label."""
+    raw = group(role("web"))
+    raw["metadata"]["name"] = "g" * 64
+    world = World(raw)
+    decided, written = world.step()
+    assert decided.refused.startswith("metadata.name: ")
+    assert [w for w in written if not (isinstance(w, Apply) and w.subresource == "status")] == []
+
+
 def test_what_runs_is_not_given_up_because_its_name_would_be_refused_today() -> None:
     """RBG-1: a pod name that grew too long stops a new role, not a running one."""
     raw = group(role("web", 1))
