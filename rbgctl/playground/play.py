@@ -46,7 +46,7 @@ class Options:
 def load_example(path: Path) -> list[RawObject]:
     """The objects of a manifest file. Raises PlaygroundError naming the file and what is wrong."""
     try:
-        documents = [d for d in yaml.safe_load_all(path.read_text()) if d]
+        documents = [d for d in yaml.safe_load_all(path.read_bytes()) if d]
     except OSError as error:
         raise PlaygroundError(f"cannot read {path}: {error.strerror}") from None
     except yaml.YAMLError as error:

@@ -41,15 +41,16 @@ def error_line(err: str) -> str:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("kind: [", "is not YAML"),
-        ("a: b", "apiVersion and kind"),
-        ("{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}", "no RoleBasedGroup"),
-        ("{apiVersion: v1, kind: ConfigMap}", "metadata.name"),
+        (b"kind: [", "is not YAML"),
+        (b"kind: \xff", "is not YAML"),
+        (b"a: b", "apiVersion and kind"),
+        (b"{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}", "no RoleBasedGroup"),
+        (b"{apiVersion: v1, kind: ConfigMap}", "metadata.name"),
     ],
 )
-async def test_an_unusable_example_is_refused_before_anything_starts(tmp_path: Path, content: str, says: str) -> None:
+async def test_an_unusable_example_is_refused_before_anything_starts(tmp_path: Path, content: bytes, says: str) -> None:
     manifest = tmp_path / "m.yaml"
-    manifest.write_text(content)
+    manifest.write_bytes(content)
     code, err = await run("playground", f"--example={manifest}")
     assert code == 1
     assert says in error_line(err)
