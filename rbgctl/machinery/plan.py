@@ -69,10 +69,13 @@ class Apply(Write):
     """Server-side apply, forced. `subresource` "status" sends to /status.
 
     `answered` is told of the server's answer, for what a controller remembers between passes.
+    `refuse_existing` is asked about the object found live under the name, before anything is sent, for names that may
+    be somebody else's: the reason it returns ends the branch; with an empty one the object is taken over.
     """
 
     obj: RawObject
     subresource: str = ""
+    refuse_existing: Callable[[RawObject], str] | None = None
     answered: Callable[[RawObject], None] | None = None
 
 

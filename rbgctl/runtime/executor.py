@@ -31,6 +31,8 @@ from rbgctl.runtime.errors import AlreadyExists, NotFound, TerminalError
 if TYPE_CHECKING:
     from rbgctl.runtime.controller import Context
 
+NAME_TAKEN_SECONDS = 30.0
+
 Observed = TypeVar("Observed")
 
 
@@ -40,6 +42,10 @@ class PlanFailed(Exception):
     def __init__(self, errors: Sequence[Exception]) -> None:
         super().__init__("; ".join(str(e) for e in errors))
         self.errors = tuple(errors)
+
+
+class NotOurs(Exception):
+    """The name of an object to apply is taken by one that must not be overwritten; the text says by what."""
 
 
 async def observe_plan_execute(
@@ -65,6 +71,8 @@ async def execute(ctx: "Context", plan: Plan) -> Result:
 
     Returns the requeue the plan asks for. Raises the only error, or PlanFailed for several: writes that failed
     (in the steps or in `finally_`) and the plan's own `failure`; without any, TerminalError for a plan that `refused`.
+    When nothing went wrong but names taken by others, those are looked at again after NAME_TAKEN_SECONDS: what is not
+    ours need not be in any cache, so that no watch would tell when it goes.
     """
     run = _Run(ctx)
     await run.steps(plan.steps)
@@ -76,6 +84,9 @@ async def execute(ctx: "Context", plan: Plan) -> Result:
     if plan.avoided_writes:
         ctx.avoided_writes(plan.avoided_writes)
     errors = [*run.errors, *([plan.failure] if plan.failure else [])]
+    if errors and all(isinstance(error, NotOurs) for error in errors):
+        ctx.log.warning("names are taken by others", objects="; ".join(map(str, errors)))
+        return Result(requeue_after=NAME_TAKEN_SECONDS)
     if len(errors) == 1:
         raise errors[0]
     if errors:
@@ -159,6 +170,8 @@ class _Run:
                 self._remember(answer)
             case Apply():
                 obj = self._with_uids(write.obj)
+                if write.refuse_existing is not None:
+                    await self._check_name(obj, write.refuse_existing)
                 answer = await client.apply(obj, field_manager=manager, force=True, subresource=write.subresource)
                 self._remember(answer)
                 if write.answered is not None:
@@ -197,6 +210,15 @@ class _Run:
                 except NotFound:
                     return False
         return True
+
+    async def _check_name(self, obj: RawObject, refuse: Callable[[RawObject], str]) -> None:
+        try:
+            existing = await self.ctx.live.get(GVK.of(obj), NN.of(obj))
+        except NotFound:
+            return
+        reason = refuse(existing)
+        if reason:
+            raise NotOurs(reason)
 
     def record(self, event: PlannedEvent, *, component: str = "", message: str = "") -> None:
         self.ctx.recorder_for(component).event(event.regarding, event.type, event.reason, message or event.message)

@@ -17,6 +17,7 @@ from rbgctl.api.kinds import API_VERSION, RESOURCES, ROLE_BASED_GROUP, ROLE_INST
 from rbgctl.controllers.group.controller import declare
 from rbgctl.controllers.group.observe import CONFIG_MAP, CONTROLLER_REVISION, SERVICE
 from rbgctl.machinery.gvk import GVK, NN, RawObject
+from rbgctl.runtime import executor
 from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
@@ -292,6 +293,75 @@ async def test_what_others_change_of_ours_is_put_right(world: World) -> None:
     workload = await world.get(ROLE_INSTANCE_SET, "shop-web")
     owned = ("RoleInstanceSet", workload["metadata"]["uid"])
     await world.until(SERVICE, "s-shop-web", lambda o: owners(o) == [owned])  # RBG-111
+
+
+async def test_what_is_not_ours_is_never_overwritten_though_it_has_a_name_we_need(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group says what is in its way, once, and goes on by itself when it is gone."""
+    monkeypatch.setattr(executor, "NAME_TAKEN_SECONDS", 0.5)
+    meta = {"namespace": world.namespace}
+    foreign = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**meta, "name": "shop"}, "data": {"mine": "1"}},
+        {
+            "apiVersion": API_VERSION,
+            "kind": "RoleInstanceSet",
+            "metadata": {**meta, "name": "shop-web"},
+            "spec": {"selector": {"matchLabels": {"app": "mine"}}, "roleInstanceTemplate": {"components": []}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {**meta, "name": "s-shop-web"},
+            "spec": {"clusterIP": "None", "selector": {"app": "mine"}},
+        },
+    ]
+    kept = [await world.client.create(obj) for obj in foreign]
+    await world.apply(role("web"))
+    for obj in kept:
+        kind, name = obj["kind"], obj["metadata"]["name"]
+        await world.ready("False", f"{kind} {name} exists and ")
+        live = await world.get(GVK.of(obj), name)
+        assert live["metadata"]["resourceVersion"] == obj["metadata"]["resourceVersion"]
+        if kind == "ConfigMap":
+            before = len(world.writes())
+            await asyncio.sleep(1.5)  # three looks at what is in the way, none of which may write
+            assert len(world.writes()) == before
+        await world.client.delete(GVK.of(obj), world.key(name))
+    await world.act("shop-web")
+    await world.ready()
+
+
+async def test_two_groups_whose_services_share_a_name_do_not_take_it_from_each_other(world: World) -> None:
+    """shop/a-b and shop-a/b both make `s-shop-a-b`."""
+    await world.apply(role("a-b"))
+    await world.act("shop-a-b")
+    await world.ready()
+    await world.client.apply(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "RoleBasedGroup",
+            "metadata": {"namespace": world.namespace, "name": "shop-a"},
+            "spec": {"roles": [role("b")]},
+        },
+        field_manager="user",
+    )
+
+    def told(group: RawObject) -> bool:
+        return "belongs to group shop" in json.dumps((group.get("status") or {}).get("conditions") or ())
+
+    await world.until(ROLE_BASED_GROUP, "shop-a", told)
+    service = await world.get(SERVICE, "s-shop-a-b")
+    assert service["spec"]["selector"][labels.GROUP_NAME] == "shop"
+
+
+async def test_a_service_that_lost_its_label_is_still_ours(world: World) -> None:
+    await world.apply(role("web"))
+    await world.act("shop-web")
+    await world.ready()
+    lost = Patch.merge({"metadata": {"labels": {labels.GROUP_NAME: None}}})
+    await world.client.patch(SERVICE, world.key("s-shop-web"), lost)
+    await world.until(SERVICE, "s-shop-web", lambda o: labels.GROUP_NAME in o["metadata"]["labels"])
 
 
 async def test_scale_and_image_reach_the_workload_and_only_an_image_makes_a_revision(world: World) -> None:

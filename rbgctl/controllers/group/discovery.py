@@ -7,6 +7,7 @@ from rbgctl.api.kinds import ROLE_BASED_GROUP
 from rbgctl.api.v1alpha2.defaults import role_replicas
 from rbgctl.api.v1alpha2.workload_type import is_stateful
 from rbgctl.controllers.group.observe import AppliedConfig, Observed
+from rbgctl.controllers.group.takeover import guarded, refuse_foreign_config_map
 from rbgctl.machinery.gvk import NN, RawObject
 from rbgctl.machinery.owner_references import controller_reference
 from rbgctl.machinery.plan import Apply, MergePatch, PlannedEvent
@@ -89,9 +90,11 @@ def config_map_step(
     def answered(answer: RawObject) -> None:
         remember(AppliedConfig(owner, roles, answer["metadata"]["resourceVersion"]))
 
-    return Apply(
+    apply = Apply(
         obj=config_map(observed, roles),
         field_manager=identity.FIELD_MANAGER,
         answered=answered,
         on_failure=PlannedEvent(observed.raw, "Warning", events.FAILED_RECONCILE_DISCOVERY_CONFIG_MAP, ""),
     )
+    foreign = observed.config_map_version and not observed.config_map_owned
+    return guarded(apply, refuse_foreign_config_map, observed.told) if foreign else apply

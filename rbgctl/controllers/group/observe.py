@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from rbgctl.api import annotations, labels, names
+from rbgctl.api import annotations, conditions, labels, names
 from rbgctl.api.kinds import ROLE_BASED_GROUP, ROLE_INSTANCE_SET
 from rbgctl.api.model import DecodeError
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
@@ -32,6 +33,12 @@ def by_group(header: Header) -> Iterable[str]:
     return (f"{header.namespace}/{name}",) if name else ()
 
 
+def ready_message(status: Mapping[str, Any]) -> str:
+    """The message of a group's Ready condition, empty when there is none."""
+    found = [c for c in status.get("conditions") or () if c["type"] == conditions.GROUP_READY]
+    return str(found[0].get("message") or "") if found else ""
+
+
 @dataclass(frozen=True, slots=True)
 class AppliedConfig:
     """The discovery ConfigMap that this process applied last.
@@ -50,7 +57,8 @@ class Observed:
 
     workloads: by workload type, then by name; services: by name. Only those with the group's label.
     config_map_version: resourceVersion of the ConfigMap with the group's name, empty when there is none;
-    config_map_owned: this group controls it. applied_config: what we applied last, None after a restart.
+    config_map_owned: this group controls it. strangers: names of this group's workloads that workloads without its
+    label have. applied_config: what we applied last, None after a restart.
     legacy_config_map: one of the roles has a ConfigMap of its own, as old releases made them (only looked for while
     the discovery mode is undecided). malformed: why the spec cannot be read; `group` then has an empty one.
     """
@@ -63,8 +71,14 @@ class Observed:
     config_map_version: str
     config_map_owned: bool
     applied_config: AppliedConfig | None
+    strangers: frozenset[str] = frozenset()
     legacy_config_map: bool = False
     malformed: str = ""
+
+    @property
+    def told(self) -> str:
+        """What the Ready condition says so far."""
+        return ready_message(self.raw.get("status") or {})
 
     def workload(self, role: RoleSpec) -> RawObject | None:
         """The live workload that runs the role, None when there is none or its kind is not one of ours."""
@@ -127,8 +141,18 @@ async def observe(ctx: Context, memory: Memory) -> Observed | None:
         config_map_version=config_map.header.rv if config_map is not None else "",
         config_map_owned=config_map is not None and _controller_uid(config_map) == entry.header.uid,
         applied_config=memory.applied.get(ctx.key),
+        strangers=frozenset(_strangers(ctx, read.group)),
         legacy_config_map=await _legacy_config_map(ctx, read.group),
     )
+
+
+def _strangers(ctx: Context, group: RoleBasedGroup) -> Iterable[str]:
+    for role in group.roles:
+        kind = WORKLOAD_KINDS.get(workload_type(role.annotations).text)
+        name = names.workload_name(group.metadata.name, role.name)
+        entry = ctx.cache.entry(kind, NN(ctx.key.namespace, name)) if kind is not None else None
+        if entry is not None and entry.header.label(labels.GROUP_NAME) != group.metadata.name:
+            yield name
 
 
 def _controller_uid(entry: Entry) -> str:

@@ -7,10 +7,10 @@ from datetime import datetime
 from rbgctl.api import events, validation
 from rbgctl.controllers.group.cleanup import orphan_deletions
 from rbgctl.controllers.group.discovery import config_map_step, mode_step
-from rbgctl.controllers.group.observe import AppliedConfig, Observed
+from rbgctl.controllers.group.observe import AppliedConfig, Observed, ready_message
 from rbgctl.controllers.group.roles import RoleOutcome, decide_roles
 from rbgctl.controllers.group.service import effective_name
-from rbgctl.controllers.group.status import desired_status, ready_message, refusal_phrase, status_step, waited_for
+from rbgctl.controllers.group.status import desired_status, refusal_phrase, status_step, waited_for
 from rbgctl.machinery.plan import InOrder, Plan, PlannedEvent, Step, Together
 from rbgctl.planning.group_revision import GroupResolution, resolve_group, truncate_group
 
@@ -83,7 +83,7 @@ def _refused(observed: Observed, now: datetime, refusal: _Refusal) -> Plan:
         step = status_step(observed, status)
         return [step] if step else []
 
-    news = ready_message(observed.raw.get("status") or {}) != ready_message(status)
+    news = observed.told != ready_message(status)
     return Plan(
         finally_=report,
         events=[
@@ -113,7 +113,7 @@ def _events(observed: Observed, outcomes: Sequence[RoleOutcome], message: str, *
     held = [o for o in outcomes if o.state in {"waiting", "refused"}]
     if not held:
         return [PlannedEvent(observed.raw, "Normal", events.SUCCEED, "ReconcileSucceed")] if changed else []
-    told = ready_message(observed.raw.get("status") or {})
+    told = observed.told
     if told == message:
         return []
     found = (_held_event(observed, outcome, told) for outcome in held)

@@ -11,6 +11,7 @@ from rbgctl.api.v1alpha2.workload_type import workload_type
 from rbgctl.controllers.group.observe import Observed
 from rbgctl.controllers.group.service import headless_service
 from rbgctl.controllers.group.support import unsupported
+from rbgctl.controllers.group.takeover import controlled_by_another, guarded, refuse_unlabelled
 from rbgctl.controllers.group.workload_kinds import KINDS
 from rbgctl.machinery.field_ownership import applied_fields, apply_is_noop
 from rbgctl.machinery.gvk import RawObject
@@ -79,23 +80,34 @@ def _decide(observed: Observed, role: RoleSpec, *, revision: str, service: str, 
         workload = kind.make(observed, role, service, revision)
     except ValueError as error:
         return RoleOutcome(role, "refused", problem=str(error))
-    pairs = [(workload, live)]
-    if kind.has_service:
-        pairs.append((headless_service(observed, role, service, workload), observed.services.get(service)))
     failure = PlannedEvent(
         observed.raw, "Warning", events.FAILED_RECONCILE_WORKLOAD, f"Failed to reconcile role {role.name}"
     )
-    wanted = [
-        Apply(obj=obj, field_manager=identity.FIELD_MANAGER, on_failure=failure)
-        for obj, existing in pairs
-        if not apply_is_noop(existing, obj, identity.FIELD_MANAGER)
-    ]
+    group, told = observed.group.metadata.name, observed.told
+    pairs = [(_apply(workload, failure), live)]
+    if workload["metadata"]["name"] in observed.strangers:
+        pairs = [(guarded(pairs[0][0], refuse_unlabelled(group, may_have_controller=True), told), live)]
+    if kind.has_service:
+        existing = observed.services.get(service)
+        problem = controlled_by_another(existing) if existing is not None else ""
+        if problem:
+            return RoleOutcome(role, "refused", problem=problem)
+        apply = _apply(headless_service(observed, role, service, workload), failure)
+        if existing is None:
+            # Services without the label are not cached.
+            apply = guarded(apply, refuse_unlabelled(group, may_have_controller=False), told)
+        pairs.append((apply, existing))
+    wanted = [apply for apply, existing in pairs if not apply_is_noop(existing, apply.obj, identity.FIELD_MANAGER)]
     return RoleOutcome(
         role,
         "current" if live is not None and _keeps_spec(live, workload) else "applied",
         step=InOrder(wanted) if wanted else None,
         avoided=len(pairs) - len(wanted),
     )
+
+
+def _apply(obj: RawObject, failure: PlannedEvent) -> Apply:
+    return Apply(obj=obj, field_manager=identity.FIELD_MANAGER, on_failure=failure)
 
 
 def _unready_dependencies(observed: Observed, role: RoleSpec, *, started: bool) -> tuple[Unready, ...]:

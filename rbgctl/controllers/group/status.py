@@ -112,12 +112,6 @@ def status_step(observed: Observed, status: Mapping[str, Any], *, moved: bool = 
     )
 
 
-def ready_message(status: Mapping[str, Any]) -> str:
-    """The message of the Ready condition, empty when there is none."""
-    found = [c for c in status.get("conditions") or () if c["type"] == conditions.GROUP_READY]
-    return str(found[0].get("message") or "") if found else ""
-
-
 def refusal_phrase(outcome: RoleOutcome) -> str:
     """What the Ready message says of a role that is refused."""
     return f"role {outcome.role.name}: {outcome.problem}"

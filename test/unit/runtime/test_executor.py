@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.plan import (
@@ -24,7 +25,7 @@ from rbgctl.machinery.plan import (
 from rbgctl.runtime.client import Patch
 from rbgctl.runtime.controller import Context, Result
 from rbgctl.runtime.errors import AlreadyExists, Conflict, NotFound
-from rbgctl.runtime.executor import PlanFailed, execute
+from rbgctl.runtime.executor import NAME_TAKEN_SECONDS, PlanFailed, execute
 
 KIND = GVK("g", "v1", "Kind")
 Reply = Callable[[], RawObject | None]
@@ -102,6 +103,7 @@ class World:
     live: Live = field(default_factory=Live)
     events: list[tuple[str, str, str, str]] = field(default_factory=list)
     avoided: list[int] = field(default_factory=list)
+    log: Any = field(default_factory=structlog.get_logger)
 
     def recorder_for(self, component: str) -> Noted:
         return Noted(component, self.events)
@@ -334,3 +336,38 @@ async def test_a_cancelled_plan_stops_its_writes(world: World) -> None:
         await task
     assert world.client.at_once == 0
     assert world.names == ["a", "b"]
+
+
+async def test_a_name_that_is_taken_by_others_is_left_to_them_and_looked_at_again(world: World) -> None:
+    world.live.found = obj("theirs")
+    asked: list[RawObject] = []
+
+    def refuse(existing: RawObject) -> str:
+        asked.append(existing)
+        return "not ours"
+
+    result = await world.run(
+        Together(
+            [
+                Apply(obj=obj("a"), refuse_existing=refuse, on_failure=PlannedEvent(obj("x"), "Warning", "Taken", "")),
+                Apply(obj=obj("b")),
+            ]
+        )
+    )
+    assert asked == [obj("theirs")]
+    assert world.names == ["b"]
+    assert world.events == [("", "Warning", "Taken", "not ours")]
+    assert result == Result(requeue_after=NAME_TAKEN_SECONDS)
+
+
+async def test_what_may_be_taken_over_is_applied(world: World) -> None:
+    world.live.found = obj("ours")
+    await world.run(Apply(obj=obj("a"), refuse_existing=lambda _: ""))
+    assert world.names == ["a"]
+
+
+async def test_another_failure_beside_a_taken_name_is_retried_as_ever(world: World) -> None:
+    world.client.failing["b"] = Conflict({})
+    taken = Apply(obj=obj("a"), refuse_existing=lambda _: "not ours")
+    with pytest.raises(PlanFailed, match="not ours"):
+        await world.run(Together([taken, Apply(obj=obj("b"))]))
