@@ -15,8 +15,9 @@ from cluster.audit import AuditLog, Request, by_kind
 from rbgctl.api import annotations, labels
 from rbgctl.api.kinds import API_VERSION, RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE_SET
 from rbgctl.controllers.group.controller import declare
-from rbgctl.controllers.group.observe import CONFIG_MAP, CONTROLLER_REVISION, SERVICE
+from rbgctl.controllers.group.observe import CONFIG_MAP, SERVICE
 from rbgctl.machinery.gvk import GVK, NN, RawObject
+from rbgctl.planning.revisions import CONTROLLER_REVISION
 from rbgctl.runtime import executor
 from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.config import ClusterConfig

@@ -10,7 +10,6 @@ from rbgctl.api.kinds import ROLE_BASED_GROUP, ROLE_INSTANCE_SET
 from rbgctl.controllers.group.observe import (
     BY_GROUP,
     CONFIG_MAP,
-    CONTROLLER_REVISION,
     SERVICE,
     Memory,
     by_group,
@@ -19,6 +18,7 @@ from rbgctl.controllers.group.observe import (
 from rbgctl.controllers.group.plan import plan
 from rbgctl.machinery.gvk import NN
 from rbgctl.machinery.selectors import LabelSelector
+from rbgctl.planning.revisions import CONTROLLER_REVISION
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.controller import Context, Result
 from rbgctl.runtime.executor import observe_plan_execute

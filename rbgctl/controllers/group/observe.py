@@ -12,6 +12,7 @@ from rbgctl.api.v1alpha2.workload_type import ROLE_INSTANCE_SET as RUN_BY_ROLE_I
 from rbgctl.api.v1alpha2.workload_type import workload_type
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.planning.discovery_config import DiscoveredRole
+from rbgctl.planning.revisions import CONTROLLER_REVISION
 from rbgctl.runtime.cache import Decoded
 from rbgctl.runtime.controller import Context
 from rbgctl.runtime.errors import NotFound
@@ -19,7 +20,7 @@ from rbgctl.runtime.store import Entry, Header
 
 SERVICE = GVK("", "v1", "Service")
 CONFIG_MAP = GVK("", "v1", "ConfigMap")
-CONTROLLER_REVISION = GVK("apps", "v1", "ControllerRevision")
+
 
 BY_GROUP = "group/name"
 

@@ -11,6 +11,7 @@ from rbgctl.api.v1alpha2.defaults import role_replicas
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleSpec
 from rbgctl.controllers.group.observe import Observed
 from rbgctl.controllers.group.roles import RoleOutcome
+from rbgctl.machinery.conditions import with_condition
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.plan import Apply, PlannedEvent
 from rbgctl.machinery.timestamps import format_time
@@ -74,11 +75,12 @@ def desired_status(
         "reason": conditions.ROLE_NOT_READY if problems else conditions.ALL_ROLES_READY,
         "message": "; ".join(problems)[:_MESSAGE_LIMIT] if problems else "All roles are ready",
         "observedGeneration": generation,
+        "lastTransitionTime": format_time(now),
     }
     return {
         **({"observedGeneration": seen} if seen else {}),
         "roleStatuses": role_statuses(observed),
-        "conditions": _merged((observed.raw.get("status") or {}).get("conditions") or (), ready, now),
+        "conditions": with_condition((observed.raw.get("status") or {}).get("conditions") or (), ready),
     }
 
 
@@ -156,15 +158,6 @@ def _is_current(workload: Mapping[str, Any]) -> bool:
     observed: int = (workload.get("status") or {}).get("observedGeneration") or 0
     generation: int = workload["metadata"].get("generation", 0)
     return observed >= generation
-
-
-def _merged(existing: Sequence[Mapping[str, Any]], new: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
-    """`existing` with `new` in the place of its type; lastTransitionTime moves only with the status."""
-    old = next((c for c in existing if c["type"] == new["type"]), None)
-    unchanged = old is not None and old.get("status") == new["status"] and old.get("lastTransitionTime")
-    placed = {**new, "lastTransitionTime": old["lastTransitionTime"] if old and unchanged else format_time(now)}
-    merged = [placed if c["type"] == new["type"] else dict(c) for c in existing]
-    return merged if old is not None else [*merged, placed]
 
 
 def _comparable(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from rbgctl.api.v1alpha2.roleinstance import ALL_POD_READY, READY_POLICY_NONE, R
 from rbgctl.controllers.instance.pods import Pod, active, slots
 from rbgctl.controllers.instance.readiness import in_place_phase
 from rbgctl.controllers.instance.restart_policy import Baselines, Tracking, in_force, restarts_so_far
+from rbgctl.machinery.conditions import keep_time
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.timestamps import format_time
 from rbgctl.planning.revisions import Resolution, name_of, short_hash
@@ -217,5 +218,4 @@ def _keep_time(condition: Condition, old: Condition | None) -> Condition:
         return condition
     if all((old.get(key) or "") == condition.get(key, "") for key in ("reason", "message")):
         return old
-    kept = {k: v for k, v in condition.items() if k != "lastTransitionTime"}
-    return {**kept, "lastTransitionTime": old["lastTransitionTime"]} if old.get("lastTransitionTime") else condition
+    return keep_time(condition, old)

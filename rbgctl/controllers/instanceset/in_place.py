@@ -28,6 +28,7 @@ from rbgctl.api.v1alpha2.roleinstance import RoleInstance
 from rbgctl.api.v1alpha2.rollout import RECREATE_POD
 from rbgctl.controllers.instanceset.identity import Blueprint, with_identity
 from rbgctl.controllers.instanceset.members import Member
+from rbgctl.machinery.conditions import with_condition
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.merge_patch import merge_patch
 from rbgctl.machinery.plan import InOrder, MergePatch, Step
@@ -120,15 +121,8 @@ def _conditions(instance: RoleInstance) -> list[RawObject]:
 
 
 def _with(found: Sequence[RawObject], type_: str, status: str, reason: str, now: datetime) -> list[RawObject]:
-    """`found` with that condition; lastTransitionTime is kept where the status stays."""
-    old = next((c for c in found if c.get("type") == type_), None)
-    since = old.get("lastTransitionTime") if old is not None and old.get("status") == status else None
-    new: RawObject = {"type": type_, "status": status, "lastTransitionTime": since or format_time(now)}
-    if reason:
-        new["reason"] = reason
-    if old is None:
-        return [*found, new]
-    return [new if c is old else c for c in found]
+    new: RawObject = {"type": type_, "status": status, "lastTransitionTime": format_time(now)}
+    return with_condition(found, {**new, "reason": reason} if reason else new)
 
 
 def _status(instance: RoleInstance, found: Sequence[RawObject]) -> MergePatch:
