@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from rbgctl.machinery.gvk import GVK, Resource
+from rbgctl.runtime.causes import noting_causes
 from rbgctl.runtime.controller import Controller, ControllerOptions, Reconciler
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.handler import EventHandler, enqueue_object, enqueue_owner
@@ -219,6 +220,8 @@ class Builder:
         sources: list[Source] = []
         for watch in self._watches:
             handler = watch.handler(known) if watch.handler is not None else None
+            if handler is not None and manager.tracing.enabled:
+                handler = noting_causes(handler)
             sources.append(InformerSource(manager.cache, watch.gvk, handler, (*self._filters, *watch.predicates)))
         sources += [make() for make in self._sources]
         for gvk, options in self._informers.items():

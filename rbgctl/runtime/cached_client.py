@@ -9,8 +9,12 @@ from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.client import LiveClient, ObjectList, Propagation, Reader
 from rbgctl.runtime.errors import ApiError, NotFound, TransportError
 from rbgctl.runtime.patch import Patch
+from rbgctl.runtime.tracing import Tracing
+from rbgctl.runtime.write_links import GONE
 
 T = TypeVar("T")
+
+_OFF = Tracing()
 
 
 class FenceRecorder(Protocol):
@@ -34,12 +38,16 @@ class CachedReader(Reader, FenceRecorder, Protocol):
 
 
 class CachedClient:
-    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21)."""
+    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21).
 
-    def __init__(self, cache: CachedReader, live: LiveClient, owner: Hashable) -> None:
+    tracing: told which version of an object each write made (RT-TR-05).
+    """
+
+    def __init__(self, cache: CachedReader, live: LiveClient, owner: Hashable, tracing: Tracing | None = None) -> None:
         self._cache = cache
         self._live = live
         self._owner = owner
+        self._tracing = tracing or _OFF
 
     async def get(self, gvk: GVK, key: NN) -> RawObject:
         return await self._cache.get(gvk, key)
@@ -85,8 +93,10 @@ class CachedClient:
             raise
         if left is None:
             self._cache.record_write(self._owner, gvk, key, gone_uid=uid or "*")
+            self._tracing.wrote(uid or "", GONE)
         else:
             self._record(gvk, left)
+            self._wrote(left)
         return left
 
     def saw(self, obj: RawObject) -> None:
@@ -96,6 +106,7 @@ class CachedClient:
     async def _written(self, gvk: GVK, key: NN, call: Coroutine[Any, Any, RawObject]) -> RawObject:
         answer = await self._outcome(gvk, key, call)
         self._record(gvk, answer)
+        self._wrote(answer)
         return answer
 
     async def _outcome(self, gvk: GVK, key: NN, call: Coroutine[Any, Any, T]) -> T:
@@ -114,3 +125,8 @@ class CachedClient:
         meta = answer["metadata"]
         rv, labels = meta.get("resourceVersion") or "", meta.get("labels") or {}
         self._cache.record_write(self._owner, gvk, NN.of(answer), rv=rv, labels=labels)
+
+    def _wrote(self, answer: RawObject) -> None:
+        if self._tracing.enabled:
+            meta = answer["metadata"]
+            self._tracing.wrote(meta.get("uid") or "", meta.get("resourceVersion") or "")

@@ -329,18 +329,19 @@ class LiveClient:
         form: Form = "full",
         is_list: bool = False,
     ) -> Response:
-        answer = await self._transport.request(
-            method,
-            path,
-            params=params,
-            body=_encoded(body) if body is not None else None,
-            content_type=content_type or ("application/json" if body is not None else None),
-            accept="application/json" if form == "full" else METADATA.format(list="List" if is_list else ""),
-            user_agent=self._user_agent,
-            gated=self._gated,
-            pool=self._pool,
-            timeout=timeout,
-        )
+        with self._transport.tracing.request(method, path, params, content_type, self._user_agent):
+            answer = await self._transport.request(
+                method,
+                path,
+                params=params,
+                body=_encoded(body) if body is not None else None,
+                content_type=content_type or ("application/json" if body is not None else None),
+                accept="application/json" if form == "full" else METADATA.format(list="List" if is_list else ""),
+                user_agent=self._user_agent,
+                gated=self._gated,
+                pool=self._pool,
+                timeout=timeout,
+            )
         if not 200 <= answer.status < 300:
             resource = self.mapper.known(gvk)
             raise ApiError.from_response(

@@ -74,7 +74,11 @@ class Manager:
         self.tracing = tracing or Tracing()
         self.elected = asyncio.Event()
         self.transport = Transport(
-            config, clock=self.clock, observer=self._observe_request, compress=self.options.compress
+            config,
+            clock=self.clock,
+            observer=self.metrics.observe_request,
+            compress=self.options.compress,
+            tracing=self.tracing,
         )
         self.mapper = RestMapper(self.transport, *resources, clock=self.clock)
         self.live = self._client("")
@@ -203,11 +207,6 @@ class Manager:
     def _client(self, product: str, *, gated: bool = True) -> LiveClient:
         agent = product if "/" in product else self.options.user_agent(product or self.options.name)
         return LiveClient(self.transport, self.mapper, user_agent=agent, gated=gated)
-
-    def _observe_request(self, method: str, code: str, host: str, path: str, seconds: float) -> None:
-        self.metrics.observe_request(method, code, host, path, seconds)
-        if self.tracing.enabled:
-            self.tracing.observe_request(method, code, host, path, seconds)
 
     # -- checks -----------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ One `Registry` per process holds them. `ControllerMetrics` and `QueueMetrics` re
 a resolved child costs a third of a look-up by labels.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from rbgctl.machinery.gvk import GVK
+from rbgctl.runtime.api_path import request_info
 from rbgctl.runtime.cache import Cache
 
 RECONCILE_BUCKETS = (
@@ -309,25 +310,3 @@ class _InformerCollector(Collector):
             if informer.reflector is not None and informer.has_synced:
                 age.add_metric([str(gvk)], self._monotonic() - informer.reflector.last_event_at)
         return (objects, size, age)
-
-
-_VERBS: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
-
-def request_info(method: str, path: str) -> tuple[str, str]:
-    """Kubernetes verb and resource (`plural` or `plural/subresource`) of an API path; empty resource: none.
-
-    A path that ends in a query with `watch` is a watch.
-    """
-    route, _, query = path.partition("?")
-    parts = route.strip("/").split("/")
-    parts = parts[2:] if parts[0] == "api" else parts[3:] if parts[0] == "apis" else []
-    if len(parts) > 2 and parts[0] == "namespaces" and parts[2] not in {"status", "finalize"}:
-        parts = parts[2:]
-    resource = f"{parts[0]}/{parts[2]}" if len(parts) > 2 else parts[0] if parts else ""
-    named = len(parts) > 1
-    if method == "GET":
-        return ("watch" if "watch=" in query else "get" if named or not resource else "list"), resource
-    if method == "DELETE" and not named:
-        return "deletecollection", resource
-    return _VERBS.get(method, method.lower()), resource

@@ -18,6 +18,7 @@ from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.connections import Connections, Pool, transport_error
 from rbgctl.runtime.errors import LeadershipUncertain, TransportError
+from rbgctl.runtime.tracing import Tracing
 
 __all__ = ["LineSplitter", "LineStream", "Pool", "RequestObserver", "Response", "Transport", "WriteGate"]
 
@@ -81,6 +82,7 @@ class Transport:
 
     observer: hears of every attempt (metrics). gate: consulted before every attempt of a write unless the caller
     says `gated=False` (Leases, election events). compress: ask for gzip, worth it out of cluster only (RT-CF-12).
+    tracing: for those who wrap a request in a span; attempts are told to it and name it to the server (RT-TR-05).
     """
 
     def __init__(
@@ -91,9 +93,11 @@ class Transport:
         observer: RequestObserver = _no_observer,
         gate: WriteGate | None = None,
         compress: bool = False,
+        tracing: Tracing | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
+        self.tracing = tracing or Tracing()
         self._clock = clock or SystemClock()
         self._observer = observer
         self._encoding = "gzip" if compress else "identity"
@@ -298,11 +302,14 @@ class Transport:
             raise transport_error(error, f"{method} {path}") from error
         finally:
             self._observer(method, code, self.config.host, path, self._clock.monotonic() - began)
+            self.tracing.attempted(code, self.config.host)
 
     def _headers(self, accept: str, content_type: str | None, user_agent: str, sent: Mapping[str, str]) -> Headers:
         headers = [("Accept", accept), ("Accept-Encoding", self._encoding), ("User-Agent", user_agent)]
         if content_type:
             headers.append(("Content-Type", content_type))
+        if self.tracing.enabled:
+            headers += self.tracing.headers().items()
         return [*headers, *self.config.impersonate, *sent.items()]
 
     def _options(self) -> dict[str, Any]:
