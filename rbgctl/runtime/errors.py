@@ -271,6 +271,13 @@ class TransportError(Exception):
         self.kind: TransportErrorKind = kind
 
 
+class NotSent(TransportError):
+    """The time allowed was over, or would have been, before it was this request's turn: nothing was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("timeout", message)
+
+
 class TerminalError(Exception):
     """Retrying cannot help until the object changes; the key is not requeued (RT-CT-21)."""
 

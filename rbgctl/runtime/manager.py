@@ -18,6 +18,7 @@ import structlog
 from rbgctl.machinery.gvk import GVK, Resource
 from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.client_limits import ClientLimits
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Controller, ControllerOptions, ControllerSupport, Reconciler
@@ -74,7 +75,11 @@ class Manager:
         self.tracing = tracing or Tracing()
         self.elected = asyncio.Event()
         self.transport = Transport(
-            config, clock=self.clock, observer=self._observe_request, compress=self.options.compress
+            config,
+            clock=self.clock,
+            observer=self._observe_request,
+            on_wait=self.metrics.observe_wait,
+            compress=self.options.compress,
         )
         self.mapper = RestMapper(self.transport, *resources, clock=self.clock)
         self.live = self._client("")
@@ -202,7 +207,8 @@ class Manager:
 
     def _client(self, product: str, *, gated: bool = True) -> LiveClient:
         agent = product if "/" in product else self.options.user_agent(product or self.options.name)
-        return LiveClient(self.transport, self.mapper, user_agent=agent, gated=gated)
+        limits = ClientLimits(self.clock.monotonic, rate=self.options.rate)
+        return LiveClient(self.transport, self.mapper, user_agent=agent, gated=gated, limits=limits)
 
     def _observe_request(self, method: str, code: str, host: str, path: str, seconds: float) -> None:
         self.metrics.observe_request(method, code, host, path, seconds)
