@@ -294,6 +294,15 @@ class NoKindMatch(Exception):
         self.gvk = gvk
 
 
+class DiscoveryFailed(Exception):
+    """Some group versions could not be read, so that nothing can be said of their kinds (RT-RM-02)."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        text = "; ".join(f"{version}: {error}" for version, error in errors.items())
+        super().__init__(f"discovery failed for {text}")
+        self.errors = errors
+
+
 def needs_relist(error: BaseException) -> bool:
     """Whether a watch cannot go on from its resource version (RT-ER-11)."""
     return isinstance(error, Gone | Expired)
