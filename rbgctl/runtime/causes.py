@@ -24,6 +24,7 @@ class CausedQueue(WorkQueue[NN]):
         super().__init__(clock, limiter, metrics)
         self._event: Version | None = None
         self._causes: dict[NN, dict[Version, None]] = {}
+        self._running: dict[NN, dict[Version, None]] = {}
 
     @contextmanager
     def caused_by(self, event: Event) -> Iterator[None]:
@@ -44,9 +45,22 @@ class CausedQueue(WorkQueue[NN]):
         if len(causes) > CAUSES_PER_KEY:
             del causes[next(iter(causes))]
 
+    async def get(self) -> tuple[NN, int]:
+        key, priority = await super().get()
+        self._running[key] = self._causes.pop(key, {})
+        return key, priority
+
+    def done(self, key: NN) -> None:
+        self._running.pop(key, None)
+        super().done(key)
+
+    def shut_down(self) -> None:
+        super().shut_down()
+        self._causes.clear()
+
     def causes(self, key: NN) -> list[Version]:
-        """Take out why `key` was queued since it was last asked."""
-        return list(self._causes.pop(key, ()))
+        """Why `key`, which is handed out now, was queued."""
+        return list(self._running.get(key, ()))
 
 
 def _version(event: Event) -> Version | None:

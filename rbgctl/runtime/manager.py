@@ -18,6 +18,7 @@ import structlog
 from rbgctl.machinery.gvk import GVK, Resource
 from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.client_limits import ClientLimits
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Controller, ControllerOptions, ControllerSupport, Reconciler
@@ -77,6 +78,7 @@ class Manager:
             config,
             clock=self.clock,
             observer=self.metrics.observe_request,
+            on_wait=self.metrics.observe_wait,
             compress=self.options.compress,
             tracing=self.tracing,
         )
@@ -206,7 +208,8 @@ class Manager:
 
     def _client(self, product: str, *, gated: bool = True) -> LiveClient:
         agent = product if "/" in product else self.options.user_agent(product or self.options.name)
-        return LiveClient(self.transport, self.mapper, user_agent=agent, gated=gated)
+        limits = ClientLimits(self.clock.monotonic, rate=self.options.rate)
+        return LiveClient(self.transport, self.mapper, user_agent=agent, gated=gated, limits=limits)
 
     # -- checks -----------------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ QUEUE_BUCKETS = tuple(float(f"1e{exponent}") for exponent in range(-8, 4))
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
+WAIT_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+
 MAX_PRIORITIES = 25
 TOO_MANY_PRIORITIES = "exceeded_cardinality_limit"
 
@@ -130,6 +132,13 @@ class Registry:
             "method",
             "host",
         )
+        self.rate_limited = histogram(
+            "rest_client_rate_limiter_duration_seconds",
+            "Seconds that requests waited for the client-side rate limit, by HTTP verb and host",
+            "verb",
+            "host",
+            buckets=WAIT_BUCKETS,
+        )
         self.leader = gauge(
             "leader_election_master_status", "Whether this process holds the lease: 1 yes, 0 no", "name"
         )
@@ -172,6 +181,11 @@ class Registry:
             "resource",
             buckets=REQUEST_BUCKETS,
         )
+        self.rate_limiter_seconds = histogram(
+            "rbg_runtime_rest_client_rate_limiter_seconds",
+            "Seconds that requests waited for --kube-api-qps before they were sent",
+            buckets=WAIT_BUCKETS,
+        )
         self.gate_refusals = counter(
             "rbg_runtime_write_gate_refusals_total", "Writes not sent because leadership was uncertain"
         )
@@ -210,6 +224,11 @@ class Registry:
         verb, resource = request_info(method, path)
         if verb != "watch":
             self.request_seconds.labels(verb, resource).observe(seconds)
+
+    def observe_wait(self, method: str, host: str, seconds: float) -> None:
+        """For `Transport(on_wait=...)`: a request passed its client's rate limit."""
+        self.rate_limited.labels(method, host).observe(seconds)
+        self.rate_limiter_seconds.observe(seconds)
 
 
 class ControllerMetrics:
