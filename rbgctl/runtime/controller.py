@@ -21,7 +21,7 @@ from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.causes import CausedQueue
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
-from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, TerminalError
+from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
 from rbgctl.runtime.events import Recorder
 from rbgctl.runtime.groups import all_of
 from rbgctl.runtime.log import reconcile_keys
@@ -260,7 +260,9 @@ class Controller:
         outcome = self._decide(key, priority, result, error, log)
         self._metrics.ended(outcome)
         if span.recording:
-            describe_outcome(span, outcome, result, "" if error is None or _is_routine(error) else _text(error))
+            # Objects that are gone, and what is routine, are no failures of ours (RT-TR-04).
+            failed = error is not None and not _is_routine(error) and not isinstance(error, NotFound)
+            describe_outcome(span, outcome, result, _text(error) if error is not None and failed else "")
 
     async def _call(self, ctx: Context) -> tuple[Result, Exception | None]:
         seconds = self.options.reconcile_timeout
