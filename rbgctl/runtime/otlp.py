@@ -78,7 +78,7 @@ def _check_protocol(env: Mapping[str, str]) -> None:
 
 def _ratio(env: Mapping[str, str]) -> float | None:
     text = env.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
-    if not text or "ratio" not in env.get("OTEL_TRACES_SAMPLER", "traceidratio"):
+    if not text or "ratio" not in (env.get("OTEL_TRACES_SAMPLER") or "traceidratio"):
         return None
     try:
         ratio = float(text)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,14 +74,14 @@ class Receiver:
         return web.Response(content_type="application/x-protobuf")
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Receiver"]:
+    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["Receiver"]:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/{path:.*}", self._take)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
         try:
             yield self
         finally:
