@@ -30,9 +30,9 @@ ALL = {"OTEL_TRACES_SAMPLER": "always_on"}
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Without OTEL_* names of whoever runs the tests."""
+    """Without names of whoever runs the tests: OTEL_*, and bundles that requests prefers to any given one."""
     for name in os.environ:
-        if name.startswith("OTEL_"):
+        if name.startswith("OTEL_") or name in {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}:
             monkeypatch.delenv(name)
     return monkeypatch
 
