@@ -30,6 +30,7 @@ from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.reconcile_trace import ReconcileTrace, describe_outcome
 from rbgctl.runtime.reconciler import Context, Reconciler, Result
 from rbgctl.runtime.source import Source
+from rbgctl.runtime.traced_reads import TracedReads
 from rbgctl.runtime.tracing import NO_SPAN, Span, Tracing
 from rbgctl.runtime.workqueue import QueueShutDown, WorkQueue
 
@@ -102,10 +103,12 @@ class Controller:
         queue_metrics = PrometheusQueueMetrics(support.registry, name)
         limiter: RateLimiter[NN] = self.options.limiter or controller_limiter(support.rng)
         self._trace: ReconcileTrace | None = None
+        self._cache = support.cache
         self.queue: WorkQueue[NN]
         if support.tracing.enabled:
             self.queue = caused = CausedQueue(support.clock, limiter, queue_metrics)
             self._trace = ReconcileTrace(name, kind, support.tracing, support.cache, caused)
+            self._cache = TracedReads.of(support.cache, support.tracing, support.clock.monotonic)
         else:
             self.queue = WorkQueue(support.clock, limiter, queue_metrics)
         queue_metrics.measure(self.queue.unfinished_seconds, self.queue.longest_running_seconds)
@@ -329,8 +332,8 @@ class Controller:
             key=key,
             controller=self.name,
             reconcile_id=reconcile_id,
-            cache=support.cache,
-            client=CachedClient(support.cache, support.live, (self.name, key), support.tracing),
+            cache=self._cache,
+            client=CachedClient(self._cache, support.live, (self.name, key), support.tracing),
             live=support.live,
             recorder=self._recorder,
             log=log,

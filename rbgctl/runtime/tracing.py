@@ -168,6 +168,13 @@ class Tracing:
             return NO_SPAN
         return _request_span(self._tracer, method, path, params or {}, content_type or "", user_agent)
 
+    def event(self, name: str, attributes: Attributes) -> None:
+        """Something happened inside the current span."""
+        if self._tracer is not None:
+            from opentelemetry.trace import get_current_span  # noqa: PLC0415 - only when tracing is on
+
+            _Real(get_current_span()).event(name, attributes)
+
     # -- what a request is told meanwhile ---------------------------------------------------------------------
 
     def headers(self) -> Mapping[str, str]:
