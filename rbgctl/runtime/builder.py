@@ -112,6 +112,10 @@ class Builder:
         self._need(gvk)
         return self
 
+    def watches_metadata(self, gvk: GVK, handler: EventHandler, *predicates: Predicate) -> Self:
+        """Like `watches`, for a kind of which only metadata is asked for and kept (RT-BL-03, RT-BL-06)."""
+        return self.watches(gvk, handler, *predicates).caches(gvk, KindOptions(form="metadata"))
+
     def watches_source(self, source: Callable[[], Source]) -> Self:
         """Any other source, made when the controller is. Global filters do not apply to it (RT-BL-04)."""
         self._sources.append(source)

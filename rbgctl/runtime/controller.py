@@ -50,7 +50,7 @@ class ControllerOptions:
     """How a controller runs.
 
     max_concurrent: reconciles at once; None takes the manager's setting for the kind (RT-BL-07).
-    cache_sync_timeout: seconds until sources that do not sync fail the controller.
+    cache_sync_timeout: seconds until sources that do not sync fail the controller; None takes the manager's setting.
     recover: treat defects (see BUGS) as errors of the key; False lets them stop the manager.
     reconcile_timeout: seconds after which a reconcile is cancelled and retried; None waits for ever.
     needs_leader: run only while elected. warmup: fill the queue before that already (RT-CT-16).
@@ -58,7 +58,7 @@ class ControllerOptions:
     """
 
     max_concurrent: int | None = None
-    cache_sync_timeout: float = CACHE_SYNC_TIMEOUT
+    cache_sync_timeout: float | None = None
     recover: bool = True
     reconcile_timeout: float | None = RECONCILE_TIMEOUT
     needs_leader: bool = True
@@ -155,7 +155,8 @@ class Controller:
         await all_of(self._start_one(source) for source in self._sources)
 
     async def _start_one(self, source: Source) -> None:
-        seconds = self.options.cache_sync_timeout
+        given = self.options.cache_sync_timeout
+        seconds = CACHE_SYNC_TIMEOUT if given is None else given
         try:
             async with asyncio.timeout(seconds):
                 await source.start(self.queue)

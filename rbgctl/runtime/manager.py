@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import structlog
@@ -182,6 +182,8 @@ class Manager:
                 f"controller with name {name} already exists. Controller names must be unique to avoid multiple "
                 "controllers reporting the same metric"
             )
+        if options.cache_sync_timeout is None:
+            options = replace(options, cache_sync_timeout=self.options.cache_sync_timeout)
         support = ControllerSupport(
             cache=self.cache,
             live=self._client(user_agent),

@@ -230,7 +230,7 @@ async def test_conflicts_are_routine_other_errors_are_not(
 # ---- defects and deadlines ----
 
 
-async def test_a_defect_is_counted_and_retried(bench: Callable[..., Bench]) -> None:  # RT-CT-22
+async def test_a_defect_is_counted_and_retried(bench: Callable[..., Bench]) -> None:  # RT-CT-03, RT-CT-22
     async def reconcile(ctx: Context) -> Result | None:
         raise KeyError("missing")
 
@@ -243,7 +243,8 @@ async def test_a_defect_is_counted_and_retried(bench: Callable[..., Bench]) -> N
     assert b.controller.queue.waiting == 1
 
 
-async def test_without_recover_a_defect_stops_the_controller(bench: Callable[..., Bench]) -> None:  # RT-CT-22
+async def test_without_recover_a_defect_stops_the_controller(bench: Callable[..., Bench]) -> None:
+    # RT-CT-03, RT-CT-22
     async def reconcile(ctx: Context) -> Result | None:
         raise KeyError("missing")
 
