@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN
-from rbgctl.runtime.cache import Cache
+from rbgctl.runtime.cache import Cache, ResourceNotCached
 from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
@@ -28,6 +28,7 @@ from rbgctl.runtime.groups import all_of
 from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics, Registry
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.source import Source
+from rbgctl.runtime.store import Entry
 from rbgctl.runtime.tracing import Span, Tracing
 from rbgctl.runtime.workqueue import QueueShutDown, WorkQueue
 
@@ -313,6 +314,8 @@ class Controller:
         try:
             async with deadline:
                 await self._support.cache.caught_up((self.name, ctx.key))
+                if self.kind is not None and self._cached(ctx.key) is None:
+                    self._support.cache.forget_writes((self.name, ctx.key))
                 return await self._reconcile(ctx) or Result(), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -406,17 +409,24 @@ class Controller:
         if self.kind is not None:
             found["k8s.object.group"] = self.kind.group
             found["k8s.object.kind"] = self.kind.kind
-            entry = self._support.cache.entry(self.kind, key)
+            entry = self._cached(key)
             if entry is not None:
                 found["k8s.object.uid"] = entry.header.uid
                 found["k8s.object.generation"] = entry.header.generation
         return found
 
+    def _cached(self, key: NN) -> Entry | None:
+        """The object of a key; None also for a key in a namespace that is not cached."""
+        try:
+            return self._support.cache.entry(self.kind, key) if self.kind is not None else None
+        except ResourceNotCached:
+            return None
+
     def _traceparent(self, key: NN) -> str:
         """What the object says about the trace that changed it (RT-TR-05), if its informer keeps that annotation."""
         if not self._support.tracing.enabled or self.kind is None:
             return ""
-        entry = self._support.cache.entry(self.kind, key)
+        entry = self._cached(key)
         return dict(entry.header.annotations).get(TRACEPARENT, "") if entry is not None else ""
 
 
