@@ -83,6 +83,10 @@ class Context:
         """The recorder of another event component; the controller's own for ""."""
         return self._recorders(component) if component else self.recorder
 
+    def served(self, gvk: GVK) -> bool:
+        """Whether an optional kind can be relied on now, see `Cache.served`."""
+        return self.cache.served(gvk)
+
     def avoided_writes(self, count: int = 1) -> None:
         """Count writes that were not sent because nothing would have changed."""
         self._metrics.avoided_writes.inc(count)
@@ -120,12 +124,16 @@ class ControllerOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSupport:
-    """What a manager lends to its controllers. `live` already names the controller's User-Agent."""
+    """What a manager lends to its controllers. `live` already names the controller's User-Agent.
+
+    uncached: kinds that their clients read live although they are cached (RT-CL-30).
+    """
 
     cache: Cache
     live: LiveClient
     recorders: Callable[[str], Recorder]
     registry: Registry
+    uncached: frozenset[GVK] = frozenset()
     tracing: Tracing = field(default_factory=Tracing)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
@@ -376,7 +384,7 @@ class Controller:
             controller=self.name,
             reconcile_id=reconcile_id,
             cache=support.cache,
-            client=CachedClient(support.cache, support.live, (self.name, key)),
+            client=CachedClient(support.cache, support.live, (self.name, key), uncached=support.uncached),
             live=support.live,
             recorder=self._recorder,
             log=log,
