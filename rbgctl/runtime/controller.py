@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN
-from rbgctl.runtime.cache import Cache
+from rbgctl.runtime.cache import Cache, ResourceNotCached
 from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.causes import CausedQueue
 from rbgctl.runtime.client import LiveClient
@@ -30,6 +30,7 @@ from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.reconcile_trace import ReconcileTrace, describe_outcome
 from rbgctl.runtime.reconciler import Context, Reconciler, Result
 from rbgctl.runtime.source import Source
+from rbgctl.runtime.store import Entry
 from rbgctl.runtime.traced_reads import TracedReads
 from rbgctl.runtime.tracing import NO_SPAN, Span, Tracing
 from rbgctl.runtime.workqueue import QueueShutDown, WorkQueue
@@ -68,12 +69,16 @@ class ControllerOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSupport:
-    """What a manager lends to its controllers. `live` already names the controller's User-Agent."""
+    """What a manager lends to its controllers. `live` already names the controller's User-Agent.
+
+    uncached: kinds that their clients read live although they are cached (RT-CL-30).
+    """
 
     cache: Cache
     live: LiveClient
     recorders: Callable[[str], Recorder]
     registry: Registry
+    uncached: frozenset[GVK] = frozenset()
     tracing: Tracing = field(default_factory=Tracing)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
@@ -107,7 +112,7 @@ class Controller:
         self.queue: WorkQueue[NN]
         if support.tracing.enabled:
             self.queue = caused = CausedQueue(support.clock, limiter, queue_metrics)
-            self._trace = ReconcileTrace(name, kind, support.tracing, support.cache, caused)
+            self._trace = ReconcileTrace(name, kind, support.tracing, self._cached, caused)
             self._cache = TracedReads.of(support.cache, support.tracing, support.clock.monotonic)
         else:
             self.queue = WorkQueue(support.clock, limiter, queue_metrics)
@@ -274,6 +279,8 @@ class Controller:
         try:
             async with deadline:
                 await self._support.cache.caught_up((self.name, ctx.key))
+                if self.kind is not None and self._cached(ctx.key) is None:
+                    self._support.cache.forget_writes((self.name, ctx.key))
                 return await self._reconcile(ctx) or Result(), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -334,7 +341,13 @@ class Controller:
             controller=self.name,
             reconcile_id=reconcile_id,
             cache=self._cache,
-            client=CachedClient(self._cache, support.live, (self.name, key), support.tracing),
+            client=CachedClient(
+                self._cache,
+                support.live,
+                (self.name, key),
+                uncached=support.uncached,
+                tracing=support.tracing,
+            ),
             live=support.live,
             recorder=self._recorder,
             log=log,
@@ -346,6 +359,13 @@ class Controller:
             _tracing=support.tracing,
             _metrics=self._metrics,
         )
+
+    def _cached(self, key: NN) -> Entry | None:
+        """The object of a key; None also for a key in a namespace that is not cached."""
+        try:
+            return self._support.cache.entry(self.kind, key) if self.kind is not None else None
+        except ResourceNotCached:
+            return None
 
     def _described(self, key: NN, reconcile_id: str) -> dict[str, Any]:
         """What every log line of the reconcile says (RT-CT-20)."""

@@ -3,13 +3,13 @@
 Exists only while tracing is on.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rbgctl.machinery.gvk import GVK, NN
-from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.causes import CausedQueue
 from rbgctl.runtime.reconciler import Result
+from rbgctl.runtime.store import Entry
 from rbgctl.runtime.tracing import Span, Tracing, Value, from_traceparent
 from rbgctl.runtime.write_links import Version
 
@@ -18,13 +18,20 @@ TRACEPARENT = "tracing.k8s.io/traceparent"
 
 
 class ReconcileTrace:
-    """Makes the spans of one controller."""
+    """Makes the spans of one controller. `cached` gives the object of a key, if the cache has it."""
 
-    def __init__(self, controller: str, kind: GVK | None, tracing: Tracing, cache: Cache, queue: CausedQueue) -> None:
+    def __init__(
+        self,
+        controller: str,
+        kind: GVK | None,
+        tracing: Tracing,
+        cached: Callable[[NN], Entry | None],
+        queue: CausedQueue,
+    ) -> None:
         self._name = controller
         self._kind = kind
         self._tracing = tracing
-        self._cache = cache
+        self._cached = cached
         self._queue = queue
 
     @contextmanager
@@ -54,7 +61,7 @@ class ReconcileTrace:
                 span.link(author)
 
     def _annotation(self, key: NN) -> str:
-        entry = self._cache.entry(self._kind, key) if self._kind is not None else None
+        entry = self._cached(key)
         return dict(entry.header.annotations).get(TRACEPARENT, "") if entry is not None else ""
 
     def _attributes(self, key: NN, reconcile_id: str, priority: int) -> Mapping[str, Value]:
@@ -70,7 +77,7 @@ class ReconcileTrace:
         if self._kind is not None:
             found["k8s.object.group"] = self._kind.group
             found["k8s.object.kind"] = self._kind.kind
-            entry = self._cache.entry(self._kind, key)
+            entry = self._cached(key)
             if entry is not None:
                 found["k8s.object.uid"] = entry.header.uid
                 found["k8s.object.generation"] = entry.header.generation

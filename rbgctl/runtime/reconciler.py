@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rbgctl.machinery.gvk import NN
+from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.client import LiveClient
@@ -57,6 +57,10 @@ class Context:
     def recorder_for(self, component: str) -> Recorder:
         """The recorder of another event component; the controller's own for ""."""
         return self._recorders(component) if component else self.recorder
+
+    def served(self, gvk: GVK) -> bool:
+        """Whether an optional kind can be relied on now, see `Cache.served`."""
+        return self.cache.served(gvk)
 
     def avoided_writes(self, count: int = 1) -> None:
         """Count writes that were not sent because nothing would have changed."""

@@ -88,7 +88,7 @@ def test_global_filters_come_before_those_of_a_watch_and_not_on_raw_sources() ->
         Builder()
         .for_(GROUP, says("local", True))
         .owns(POD, says("never asked", True))
-        .watches_source(lambda: raw)
+        .watches_raw_source(lambda: raw)
         .with_filter(says("first", True))
         .with_filter(says("second", False))
         .reconciles_with(reconcile)
@@ -218,7 +218,7 @@ def test_other_kinds_and_sources_are_watched_with_handlers_of_their_own() -> Non
     handler = enqueue_mapped(lambda entry: [NN("mapped", entry.header.name)])
     raw = ChannelSource(handler)
     builder = (
-        Builder().named("c").watches(POD, handler).watches_metadata(CONFIG_MAP, handler).watches_source(lambda: raw)
+        Builder().named("c").watches(POD, handler).watches_metadata(CONFIG_MAP, handler).watches_raw_source(lambda: raw)
     )
     controller = builder.reconciles_with(reconcile).complete(manager())
     for number, kind in enumerate((POD, CONFIG_MAP)):
@@ -233,11 +233,14 @@ def builder_of(handler: EventHandler) -> Builder:
 
 
 def test_a_watch_may_ask_for_metadata_only() -> None:  # RT-BL-06
+    builder = complete().watches_metadata(CONFIG_MAP, enqueue_object()).owns(POD, only_metadata=True)
     m = manager()
-    complete().watches_metadata(CONFIG_MAP, enqueue_object()).complete(m)
-    assert m.cache.informer(CONFIG_MAP).options.form == "metadata"
-    complete().named("b").watches(POD, enqueue_object()).caches(POD, KindOptions(form="metadata")).complete(m)
-    assert m.cache.informer(POD).options.form == "metadata"
+    controller = builder.complete(m)
+    assert set(builder.informers) == {(GROUP, "full"), (CONFIG_MAP, "metadata"), (POD, "metadata")}
+    for number, kind in enumerate((GROUP, CONFIG_MAP, POD)):
+        source = controller._sources[number]
+        assert isinstance(source, InformerSource)
+        assert source._form == ("full" if kind == GROUP else "metadata")
 
 
 @pytest.mark.looptime

@@ -82,7 +82,7 @@ class Trial:
         controller = (
             Builder()
             .named("c")
-            .watches_source(lambda: feed)
+            .watches_raw_source(lambda: feed)
             .with_options(ControllerOptions(**options))
             .reconciles_with(reconcile or self._note)
             .complete(made)

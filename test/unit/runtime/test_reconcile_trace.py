@@ -49,6 +49,9 @@ class Cache:
     async def caught_up(self, owner: Any) -> frozenset[Any]:
         return frozenset()
 
+    def forget_writes(self, owner: Any) -> None:
+        pass
+
     def entry(self, gvk: GVK, key: NN) -> Entry | None:
         return Entry(self.header, b"{}") if self.header is not None else None
 

@@ -46,7 +46,7 @@ class Rig:
         self.transport = transport
         self.tracing = transport.tracing
         self.live = LiveClient(transport, RestMapper(transport), user_agent="product/1 (x)")
-        self.client = CachedClient(Fences(), self.live, "me", self.tracing)  # type: ignore[arg-type]
+        self.client = CachedClient(Fences(), self.live, "me", tracing=self.tracing)  # type: ignore[arg-type]
         self._exporter = exporter
 
     @property
