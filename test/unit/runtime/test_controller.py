@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.controller import Context, Controller, ControllerOptions, ControllerSupport, Result
-from rbgctl.runtime.errors import ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
+from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
+from rbgctl.runtime.executor import PlanFailed
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.ratelimit import ItemExponential
 from rbgctl.runtime.store import Entry, Header
@@ -214,6 +215,9 @@ async def test_a_result_may_set_the_next_priority(bench: Callable[..., Bench]) -
     ("error", "level"),
     [
         (status(Conflict), "info"),
+        (status(AlreadyExists), "info"),
+        (PlanFailed([status(Conflict), status(AlreadyExists)]), "info"),
+        (PlanFailed([status(Conflict), RuntimeError("x")]), "error"),
         (LeadershipUncertain("maybe not"), "info"),
         (status(NotFound), "error"),
         (RuntimeError("x"), "error"),
@@ -258,6 +262,7 @@ async def test_without_recover_a_defect_stops_the_controller(bench: Callable[...
     with pytest.raises(KeyError):
         await asyncio.wait_for(b.controller.run(), 10)
     assert b.value("controller_runtime_reconcile_panics_total") == 1
+    assert b.value("controller_runtime_reconcile_time_seconds_count") == 1  # RT-CT-17
 
 
 async def test_a_hung_reconcile_is_cancelled_counted_and_retried(bench: Callable[..., Bench]) -> None:  # RT-CT-24
@@ -279,6 +284,7 @@ async def test_a_hung_reconcile_is_cancelled_counted_and_retried(bench: Callable
     assert cancelled.is_set()
     assert b.value("controller_runtime_reconcile_timeouts_total") == 1
     assert b.value("controller_runtime_reconcile_errors_total") == 1
+    assert b.value("controller_runtime_reconcile_time_seconds_count") == 1  # RT-CT-17
     assert b.controller.queue.waiting == 1
 
 
@@ -351,6 +357,20 @@ async def test_series_exist_before_the_first_sync(bench: Callable[..., Bench]) -
 
 async def reconcile_nothing(ctx: Context) -> Result | None:
     return None
+
+
+async def test_sources_start_together(bench: Callable[..., Bench]) -> None:  # RT-CT-11
+    class Second(Feed):
+        async def start(self, queue: WorkQueue[NN]) -> None:
+            await super().start(queue)
+            self.synced.set()
+            first.synced.set()
+
+    first = Feed()
+    b = bench(reconcile_nothing, first, Second(), cache_sync_timeout=30.0)
+    async with asyncio.timeout(1):
+        await b.controller.warmup()
+    await b.controller.close()
 
 
 async def test_a_source_that_never_syncs_is_named(bench: Callable[..., Bench]) -> None:  # RT-CT-11
