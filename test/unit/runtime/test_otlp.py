@@ -271,6 +271,13 @@ def test_propagators(propagators: str, names: str) -> None:  # RT-TR-06
     assert done.stdout == names
 
 
+def test_an_unknown_propagator_is_refused_at_the_start() -> None:  # RT-TR-06
+    env = {**os.environ, **NOWHERE, "OTEL_PROPAGATORS": "pigeon"}
+    code = "from rbgctl.runtime.tracing import Tracing; Tracing.from_env()"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert "ValueError: Propagator pigeon not found" in done.stderr
+
+
 # ---- a receiver that is not there ----
 
 
