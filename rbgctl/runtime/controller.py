@@ -9,7 +9,7 @@ reconciles finish and drops what is queued; the second cancellation of `run` end
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,7 +119,9 @@ class ControllerOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSupport:
-    """What a manager lends to its controllers. `live` already names the controller's User-Agent."""
+    """What a manager lends to its controllers. `live` already names the controller's User-Agent; live_kinds: kinds that
+    its cached client reads live (RT-CL-30).
+    """
 
     cache: Cache
     live: LiveClient
@@ -128,6 +130,7 @@ class ControllerSupport:
     tracing: Tracing = field(default_factory=Tracing)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
+    live_kinds: Collection[GVK] = frozenset()
 
 
 class Controller:
@@ -373,7 +376,7 @@ class Controller:
             controller=self.name,
             reconcile_id=reconcile_id,
             cache=support.cache,
-            client=CachedClient(support.cache, support.live, (self.name, key)),
+            client=CachedClient(support.cache, support.live, (self.name, key), support.live_kinds),
             live=support.live,
             recorder=self._recorder,
             log=log,

@@ -173,6 +173,21 @@ async def test_many_who_need_it_at_once_run_it_once(program: Program, manual_clo
     assert len(program.runs) == 2
 
 
+async def test_a_certificate_refused_to_several_requests_is_renewed_once(
+    program: Program, manual_clock: ManualClock
+) -> None:
+    """RT-CF-08: although nothing in their headers tells one generation from the next."""
+    program.answers({"clientCertificateData": "C1", "clientKeyData": "K"})
+    plugin = program.plugin(manual_clock)
+    await plugin.ready()
+    sent = plugin.headers()
+    program.answers({"clientCertificateData": "C2", "clientKeyData": "K"})
+    assert await plugin.on_unauthorized(sent)
+    assert await plugin.on_unauthorized(sent)
+    assert len(program.runs) == 2
+    assert plugin.client_cert() == (b"C2", b"K")
+
+
 async def test_a_refusal_that_changes_nothing_is_not_worth_a_retry(program: Program, manual_clock: ManualClock) -> None:
     """RT-CF-03."""
     plugin = program.plugin(manual_clock)
