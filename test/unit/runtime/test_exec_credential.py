@@ -69,6 +69,16 @@ async def test_the_program_is_told_what_is_wanted_and_answers_with_a_token(
     assert program.runs == [(wanted, "e")]
 
 
+async def test_the_program_has_the_environment_of_the_process(
+    program: Program, manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RT-CF-06: what the entry sets comes on top of it."""
+    monkeypatch.setenv("EXTRA", "inherited")
+    await program.plugin(manual_clock).ready()
+    await program.plugin(manual_clock, env={"EXTRA": "set"}).ready()
+    assert [extra for _, extra in program.runs] == ["inherited", "set"]
+
+
 async def test_the_cluster_is_passed_only_when_asked_for(program: Program, manual_clock: ManualClock) -> None:
     """RT-CF-06."""
     await program.plugin(manual_clock).ready()
