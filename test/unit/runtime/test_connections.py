@@ -133,8 +133,9 @@ async def test_a_changed_client_certificate_is_used_from_the_next_request_on(
             assert await whoami(transport) == "CN=old"  # files are looked at once a second
             manual_clock.time += 1
             assert await whoami(transport) == "CN=new"
-            with pytest.raises(TransportError):
+            with pytest.raises(TransportError) as cut:
                 await anext(batches)
+            assert cut.value.kind == "reset"  # at once, not for its silence
         server.release.set()
         assert await slow == "CN=old"
         assert all(lent.users == 0 for lent in transport._connections._sessions.values())
@@ -283,8 +284,9 @@ async def test_a_process_that_only_watches_notices_a_changed_client_certificate(
             server.write_client("new")
             manual_clock.time += 60
             server.tick.set()
-            with pytest.raises(TransportError):
+            with pytest.raises(TransportError) as cut:
                 assert [batch async for batch in batches] == []
+            assert cut.value.kind == "reset"
         async with transport.stream("/ticks", {}, idle_timeout=10, total_timeout=100) as stream:
             assert await anext(stream.batches()) == [b"CN=new"]
 
