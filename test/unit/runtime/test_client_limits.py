@@ -23,7 +23,7 @@ from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.client_limits import ClientLimits, RequestBucket, RequestRate
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import NotSent
+from rbgctl.runtime.errors import InternalError, NotSent
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.transport import Pool, Transport
 
@@ -252,6 +252,15 @@ async def test_a_wait_counts_toward_the_caller_s_deadline(rig: Rig) -> None:
     with pytest.raises(Exception, match="unable to handle"):
         await client.get(POD, KEY, timeout=12.0)
     assert (rig.clock.time, len(rig.server.asked)) == (10, 2)
+
+
+async def test_no_time_for_another_attempt_leaves_the_answer_to_the_first(rig: Rig) -> None:
+    """RT-CF-22, RT-CL-20: which may have been carried out, so nobody may take it for not sent."""
+    client = rig.client(RequestRate(0.01, 1))
+    rig.server.answers(answer(500, headers={"Retry-After": "1"}))
+    with pytest.raises(InternalError):
+        await client.patch(POD, KEY, Patch.merge({}))
+    assert (len(rig.server.asked), rig.clock.time) == (1, 1)
 
 
 async def test_every_attempt_takes_a_token(rig: Rig) -> None:
