@@ -332,9 +332,9 @@ async def test_a_client_has_sixteen_requests_under_way_and_the_process_sixty_fou
     await rig.server.asked_at_least(16)
     assert await settled(lambda: len(rig.server.asked)) == 16
     calls += [asyncio.create_task(client.get(NODE, NN("", "n"))) for client in clients[1:] for _ in range(16)]
-    calls.append(asyncio.create_task(rig.transport.request("GET", "/x")))
     await rig.server.asked_at_least(64)
     await rig.transport.rotate()
+    calls.append(asyncio.create_task(rig.transport.request("GET", "/x")))
     assert await settled(lambda: len(rig.server.asked)) == 64
     release.set()
     async with asyncio.timeout(10):
