@@ -1,7 +1,7 @@
 """The client of a controller: reads from the cache, writes live, and fences what it wrote (RT-CA-20, RT-CA-21)."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Hashable, Mapping
+from collections.abc import Coroutine, Hashable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
@@ -34,27 +34,18 @@ class CachedReader(Reader, FenceRecorder, Protocol):
 
 
 class CachedClient:
-    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21).
+    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21)."""
 
-    live_kinds: kinds that are read live all the same, cached or not (RT-CL-30).
-    """
-
-    def __init__(
-        self, cache: CachedReader, live: LiveClient, owner: Hashable, live_kinds: Collection[GVK] = ()
-    ) -> None:
+    def __init__(self, cache: CachedReader, live: LiveClient, owner: Hashable) -> None:
         self._cache = cache
         self._live = live
         self._owner = owner
-        self._live_kinds = live_kinds
 
     async def get(self, gvk: GVK, key: NN) -> RawObject:
-        return await self._reader(gvk).get(gvk, key)
+        return await self._cache.get(gvk, key)
 
     async def list(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> ObjectList:
-        return await self._reader(gvk).list(gvk, namespace, labels=labels)
-
-    def _reader(self, gvk: GVK) -> Reader:
-        return self._live if gvk in self._live_kinds else self._cache
+        return await self._cache.list(gvk, namespace, labels=labels)
 
     async def create(self, obj: RawObject, *, field_manager: str = "") -> RawObject:
         return await self._written(GVK.of(obj), NN.of(obj), self._live.create(obj, field_manager=field_manager))

@@ -9,7 +9,7 @@ reconciles finish and drops what is queued; the second cancellation of `run` end
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,9 +119,7 @@ class ControllerOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSupport:
-    """What a manager lends to its controllers. `live` already names the controller's User-Agent; live_kinds: kinds that
-    its cached client reads live (RT-CL-30).
-    """
+    """What a manager lends to its controllers. `live` already names the controller's User-Agent."""
 
     cache: Cache
     live: LiveClient
@@ -130,7 +128,6 @@ class ControllerSupport:
     tracing: Tracing = field(default_factory=Tracing)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
-    live_kinds: Collection[GVK] = frozenset()
 
 
 class Controller:
@@ -376,7 +373,7 @@ class Controller:
             controller=self.name,
             reconcile_id=reconcile_id,
             cache=support.cache,
-            client=CachedClient(support.cache, support.live, (self.name, key), support.live_kinds),
+            client=CachedClient(support.cache, support.live, (self.name, key)),
             live=support.live,
             recorder=self._recorder,
             log=log,

@@ -189,7 +189,6 @@ class Manager:
             tracing=self.tracing,
             clock=self.clock,
             rng=self.rng,
-            live_kinds=self.options.live_kinds,
         )
         controller = Controller(name, reconciler, support, options, kind=kind, event_component=event_component)
         self._controllers[name] = controller

@@ -1,10 +1,9 @@
 """How a manager runs, and what it expects of leader election."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from rbgctl.machinery.gvk import GVK
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.metrics_server import ServingCertificate
 
@@ -35,7 +34,6 @@ class ManagerOptions:
     watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
     serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
     rate: client-side limit of requests a second, per client and kind; None leaves pacing to the API server (RT-CF-23).
-    live_kinds: kinds that controllers read from the API server even if they are cached (RT-CL-30).
     metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
     """
 
@@ -54,5 +52,4 @@ class ManagerOptions:
     compress: bool = False
     serves_conversion: bool = False
     rate: RequestRate | None = None
-    live_kinds: Collection[GVK] = frozenset()
     elector: "Callable[[Manager], LeaderElector] | None" = None

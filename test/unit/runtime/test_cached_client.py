@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from unit.runtime.conftest import ManualClock
-from unit.runtime.scripted import Answer, ScriptedServer, answer, broken, listing, obj, refused
+from unit.runtime.scripted import Answer, ScriptedServer, answer, broken, obj, refused
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Decoded
@@ -149,30 +149,6 @@ async def test_a_lost_creation_under_a_generated_name_cannot_be_looked_up(rig: R
     with pytest.raises(TransportError):
         await rig.client.create({**obj("", ""), "metadata": {"namespace": "ns", "generateName": "a-"}})
     assert rig.recorder.records == []
-
-
-async def test_kinds_that_are_never_read_from_the_cache_are_read_live(manual_clock: ManualClock) -> None:
-    """RT-CL-30: all others are, and a list of a cache has no version (RT-CL-32)."""
-
-    class Cached(Recorder):
-        async def get(self, gvk: GVK, key: NN) -> dict[str, Any]:
-            return {"kind": gvk.kind, "from": "cache"}
-
-        async def list(self, *_: Any, **__: Any) -> ObjectList:
-            return ObjectList([{"from": "cache"}])
-
-    async with (
-        ScriptedServer().running() as server,
-        Transport(ClusterConfig(server.url), clock=manual_clock) as transport,
-    ):
-        client = CachedClient(Cached(), LiveClient(transport, RestMapper(transport)), "me", {POD})
-        server.answers(given(obj("a", 7)), listing(9, obj("a", 7)))
-        assert await client.get(POD, KEY) == obj("a", 7)
-        assert (await client.list(POD)).resource_version == "9"
-        secret = GVK("", "v1", "Secret")
-        assert await client.get(secret, KEY) == {"kind": "Secret", "from": "cache"}
-        assert await client.list(secret) == ObjectList([{"from": "cache"}], "")
-        assert len(server.asked) == 2
 
 
 def test_an_object_is_parsed_once_per_version() -> None:
