@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.client import LiveClient, ObjectList, Propagation
-from rbgctl.runtime.errors import ApiError, NotFound, NotSent, TransportError
+from rbgctl.runtime.errors import ApiError, NotFound, TransportError
 from rbgctl.runtime.kind_options import Form
 from rbgctl.runtime.patch import Patch
 from rbgctl.runtime.tracing import Tracing
@@ -150,9 +150,7 @@ class CachedClient:
         except (TransportError, ApiError, ValueError, asyncio.CancelledError) as error:
             # Broken off in the middle, given up by the server, or answered with what is no JSON (a proxy's page): it
             # may have happened all the same (RT-CA-21).
-            unsent = isinstance(error, NotSent) or (
-                isinstance(error, TransportError) and error.kind in {"refused", "dns", "tls"}
-            )
+            unsent = isinstance(error, TransportError) and error.unsent
             failed_later = not isinstance(error, ApiError) or error.code >= 500
             if key.name and not unsent and failed_later:
                 self._cache.record_write(self._owner, gvk, key, unknown=True)

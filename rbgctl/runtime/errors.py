@@ -270,9 +270,16 @@ class TransportError(Exception):
         super().__init__(f"{message} ({kind})")
         self.kind: TransportErrorKind = kind
 
+    @property
+    def unsent(self) -> bool:
+        """The server has certainly not seen the request."""
+        return self.kind in {"refused", "dns", "tls"}
+
 
 class NotSent(TransportError):
     """The time allowed was over, or would have been, before it was this request's turn: nothing was sent."""
+
+    unsent = True
 
     def __init__(self, message: str) -> None:
         super().__init__("timeout", message)

@@ -63,9 +63,11 @@ class ExecSpec:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Issued:
-    token: str
+    """One generation. `headers` is its own object: it tells by identity which one a request was sent with."""
+
+    headers: Mapping[str, str]
     pair: tuple[bytes, bytes] | None
     expires: datetime | None
 
@@ -96,20 +98,19 @@ class ExecPlugin:
                     self._issued = await self._run()
 
     def headers(self) -> Mapping[str, str]:
-        token = self._issued.token if self._issued else ""
-        return {"Authorization": f"Bearer {token}"} if token else {}
+        return self._issued.headers if self._issued else {}
 
     def client_cert(self) -> tuple[bytes, bytes] | None:
         return self._issued.pair if self._issued else None
 
     async def on_unauthorized(self, sent: Mapping[str, str]) -> bool:
-        before = self._issued
         async with self._lock:
-            # Whoever got the lock first has refreshed this generation already (RT-CF-08).
-            if self._issued is before and self.headers().get("Authorization") == sent.get("Authorization"):
-                self._issued = await self._run()
-        new_pair = before is None or self._issued is None or self._issued.pair != before.pair
-        return new_pair or self.headers().get("Authorization") != sent.get("Authorization")
+            before = self._issued
+            if before is None or sent is not before.headers:
+                # Sent with an earlier generation, which somebody else has renewed meanwhile (RT-CF-08).
+                return before is None or before.pair is not None or sent != before.headers
+            self._issued = issued = await self._run()
+            return (issued.headers, issued.pair) != (before.headers, before.pair)
 
     def _expired(self) -> bool:
         issued = self._issued
@@ -172,7 +173,8 @@ class ExecPlugin:
             expires = parse_rfc3339(status["expirationTimestamp"]) if status.get("expirationTimestamp") else None
         except ValueError as error:
             raise ConfigError(f"exec plugin {spec.command}: unusable expirationTimestamp: {error}") from error
-        return _Issued(token, (cert.encode(), key.encode()) if cert else None, expires)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return _Issued(headers, (cert.encode(), key.encode()) if cert else None, expires)
 
     def _hint(self) -> None:
         now = self._clock.monotonic()

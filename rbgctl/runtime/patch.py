@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jsonpatch
+
 from rbgctl.machinery.merge_patch import merge_patch
 from rbgctl.machinery.strategic_diff import strategic_diff
 from rbgctl.machinery.strategic_merge import Schema
@@ -50,3 +52,8 @@ class Patch:
     def json(cls, operations: list[dict[str, Any]]) -> "Patch":
         """JSON patch (RFC 6902)."""
         return cls("application/json-patch+json", operations)
+
+    @classmethod
+    def json_between(cls, before: Mapping[str, Any], after: Mapping[str, Any]) -> "Patch":
+        """The JSON patch that turns `before` into `after`; lists are changed element by element."""
+        return cls.json(jsonpatch.make_patch(before, after).patch)

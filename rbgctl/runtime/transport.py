@@ -167,12 +167,16 @@ class Transport:
         call = _Call(method, path, params, body, content_type, accept, user_agent, pool, gated, timeout, ends_at)
         refreshed = False
         attempt = 0
+        response: Response | None = None
         while True:
             try:
                 async with self._turn(call, allowance):
                     response, sent = await self._attempt(call)
             except NotSent:
-                raise
+                if response is None:
+                    raise
+                # Not sent once more: what counts is what the server said to the attempt before.
+                return response
             except TransportError as error:
                 if call.is_write or error.kind not in {"reset", "eof"} or attempt >= MAX_RETRIES:
                     raise

@@ -1,6 +1,7 @@
 """The live client against a real API server."""
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,9 @@ from rbgctl.api.kinds import ROLE_INSTANCE
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.client import LiveClient, Patch, retry_on_conflict
+from rbgctl.runtime.conflict_retry import Steps
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import ApiError, Conflict, Invalid, NotFound, UnsupportedMediaType
+from rbgctl.runtime.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, UnsupportedMediaType
 from rbgctl.runtime.testing.envtest import EnvTest
 from rbgctl.runtime.transport import Transport
 
@@ -61,6 +63,18 @@ def deployment(namespace: str) -> RawObject:
         "kind": "Deployment",
         "metadata": {"name": "a", "namespace": namespace},
         "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+EVICTION: RawObject = {"apiVersion": "policy/v1", "kind": "Eviction"}
+
+
+def pod_named(namespace: str, name: str = "p") -> RawObject:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
     }
 
 
@@ -154,11 +168,88 @@ async def test_create_gives_a_new_object_and_leaves_the_argument_alone(client: L
 
 
 async def test_a_dry_run_stores_nothing(client: LiveClient, namespace: str) -> None:
-    """RT-CL-11."""
+    """RT-CL-11: whatever the verb."""
     made = await client.create(config_map(namespace), dry_run=True)
     assert made["metadata"]["uid"]
     with pytest.raises(NotFound):
         await client.get(CONFIG_MAP, NN(namespace, "a"))
+    stored = await client.create(config_map(namespace))
+    key, changed = NN.of(stored), {**stored, "data": {"k": "dry"}}
+    assert (await client.update(changed, dry_run=True))["data"] == {"k": "dry"}
+    assert (await client.patch(CONFIG_MAP, key, Patch.merge({"data": {"k": "dry"}}), dry_run=True))["data"][
+        "k"
+    ] == "dry"
+    applied = {**config_map(namespace), "data": {"k": "dry"}}
+    assert (await client.apply(applied, field_manager="one", dry_run=True))["data"] == {"k": "dry"}
+    await client.delete(CONFIG_MAP, key, dry_run=True)
+    await client.delete_collection(CONFIG_MAP, namespace, dry_run=True)
+    assert await client.get(CONFIG_MAP, key) == stored
+    pod = await client.create(pod_named(namespace))
+    await client.create_subresource(POD, NN.of(pod), "eviction", EVICTION, dry_run=True)
+    assert (await client.get(POD, NN.of(pod)))["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
+async def test_unknown_fields_are_dropped_told_or_refused(client: LiveClient, namespace: str) -> None:
+    """RT-CL-11: as the caller wants it, for every verb that has a body."""
+    odd = {**config_map(namespace), "colour": "red"}
+    with capture_logs() as logs:
+        made = await client.create(odd, field_validation="Ignore")
+        assert logs == []
+        await client.update({**made, "colour": "red"}, field_validation="Warn")
+    assert [entry["warning"] for entry in logs] == ['unknown field "colour"']
+    calls = (
+        lambda: client.create(odd, field_validation="Strict"),
+        lambda: client.update({**made, "colour": "red"}, field_validation="Strict"),
+        lambda: client.patch(CONFIG_MAP, NN.of(made), Patch.merge({"colour": "red"}), field_validation="Strict"),
+    )
+    for call in calls:
+        with pytest.raises((BadRequest, Invalid), match='strict decoding error: unknown field "colour"'):
+            await call()
+
+
+async def test_no_verb_changes_its_arguments(client: LiveClient, namespace: str) -> None:
+    """RT-CL-14: every answer is an object of its own."""
+    made = await client.create(config_map(namespace))
+    dep = await client.create(deployment(namespace))
+    pod = await client.create(pod_named(namespace))
+    scale = await client.get_scale(DEPLOYMENT, NN.of(dep))
+    patch = Patch.merge({"metadata": {"labels": {"x": "1"}}})
+    given = (made, dep, scale, patch.body, EVICTION, applied := config_map(namespace))
+    before = copy.deepcopy(given)
+    answers = [
+        await client.update(made),
+        await client.update(dep, subresource="status"),
+        await client.patch(CONFIG_MAP, NN.of(made), patch),
+        await client.apply(applied, field_manager="one"),
+        await client.update_subresource(DEPLOYMENT, NN.of(dep), "scale", scale),
+        await client.create_subresource(POD, NN.of(pod), "eviction", EVICTION),
+    ]
+    assert given == before
+    assert not {id(answer) for answer in answers} & {id(argument) for argument in given}
+
+
+async def test_what_was_read_as_metadata_can_be_patched_and_deleted_but_not_written(
+    client: LiveClient, requests: Requests, namespace: str
+) -> None:
+    """RT-CL-12: writing it back would wipe everything else."""
+    made = await client.create(config_map(namespace))
+    key = NN.of(made)
+    (listed,) = [o for o in (await client.list(CONFIG_MAP, namespace, form="metadata")).items if NN.of(o) == key]
+    read = await client.get(CONFIG_MAP, key, form="metadata")
+    assert read == listed
+    assert set(read) == {"apiVersion", "kind", "metadata"}
+    assert (read["apiVersion"], read["kind"]) == ("v1", "ConfigMap")
+    requests.sent.clear()
+    for partial in (read, listed, {**read, "kind": "PartialObjectMetadata"}):
+        for write in (client.create, client.update):
+            with pytest.raises(ValueError, match="nothing but metadata"):
+                await write(partial)
+        with pytest.raises(ValueError, match="nothing but metadata"):
+            await client.apply(partial, field_manager="one")
+    assert requests.sent == []
+    patched = await client.patch(CONFIG_MAP, key, Patch.merge({"metadata": {"labels": {"x": "1"}}}))
+    assert patched["data"] == {"k": "v"}
+    assert await client.delete(CONFIG_MAP, key) is None
 
 
 async def test_an_update_needs_the_current_version(client: LiveClient, namespace: str) -> None:
@@ -235,6 +326,28 @@ async def test_what_is_wrong_with_an_object_is_told_by_field(client: LiveClient,
     with pytest.raises(Invalid) as refused:
         await client.create(bad)
     assert [c.field for c in refused.value.causes] == ["metadata.labels"]
+
+
+async def test_a_refusal_says_everything_a_status_can(client: LiveClient, namespace: str) -> None:
+    """RT-ER-01: what, of which kind and group, and every cause with its reason, text and field."""
+    bad = deployment(namespace)
+    bad["spec"]["replicas"] = -1
+    bad["metadata"]["labels"] = {"x": "not a label!"}
+    with pytest.raises(Invalid) as refused:
+        await client.create(bad)
+    error = refused.value
+    assert (error.status["status"], error.reason, error.code) == ("Failure", "Invalid", 422)
+    assert error.message.startswith('Deployment.apps "a" is invalid')
+    assert (error.details["name"], error.details["group"], error.details["kind"]) == ("a", "apps", "Deployment")
+    causes = {cause.field: cause for cause in error.causes}
+    assert set(causes) == {"spec.replicas", "metadata.labels"}
+    assert causes["spec.replicas"].reason == "FieldValueInvalid"
+    assert "must be greater than or equal to 0" in causes["spec.replicas"].message
+    made = await client.create(config_map(namespace))
+    with pytest.raises(Conflict) as conflict:
+        await client.delete(CONFIG_MAP, NN.of(made), uid="other")
+    assert (conflict.value.reason, conflict.value.code) == ("Conflict", 409)
+    assert conflict.value.details["name"] == "a"
 
 
 async def test_go_readers_find_the_bytes_that_go_would_have_sent(client: LiveClient, namespace: str) -> None:
@@ -347,30 +460,38 @@ async def test_a_collection_is_deleted_by_selector(client: LiveClient, namespace
 # -- sub-resources ---------------------------------------------------------------------------------------------------
 
 
-async def test_scale_is_read_and_set(client: LiveClient, namespace: str) -> None:
-    """RT-CL-10."""
+async def test_scale_is_read_set_and_replaced(client: LiveClient, namespace: str) -> None:
+    """RT-CL-10: as autoscaling/v1 Scale; a replacement may be locked to a version."""
     key = NN.of(await client.create(deployment(namespace)))
-    assert (await client.get_scale(DEPLOYMENT, key))["spec"]["replicas"] == 2
+    read = await client.get_scale(DEPLOYMENT, key)
+    assert (read["apiVersion"], read["kind"], read["spec"]["replicas"]) == ("autoscaling/v1", "Scale", 2)
     scale = await client.set_scale(DEPLOYMENT, key, 3)
     assert (scale["kind"], scale["spec"]["replicas"]) == ("Scale", 3)
     assert (await client.get(DEPLOYMENT, key))["spec"]["replicas"] == 3
+    with pytest.raises(Conflict):
+        await client.update_subresource(DEPLOYMENT, key, "scale", read)
+    free: RawObject = {"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 4}}
+    assert (await client.update_subresource(DEPLOYMENT, key, "scale", free))["spec"]["replicas"] == 4
+    assert (await client.get(DEPLOYMENT, key))["spec"]["replicas"] == 4
 
 
-async def test_a_sub_resource_body_inherits_the_name_of_its_parent(client: LiveClient, namespace: str) -> None:
-    """RT-CL-10."""
-    made = await client.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "p", "namespace": namespace},
-            "spec": {"containers": [{"name": "c", "image": "i"}]},
-        }
-    )
-    eviction: RawObject = {"apiVersion": "policy/v1", "kind": "Eviction"}
-    await client.create_subresource(POD, NN.of(made), "eviction", eviction)
-    assert eviction == {"apiVersion": "policy/v1", "kind": "Eviction"}
+async def test_a_pod_is_evicted_bound_and_an_account_gets_a_token(client: LiveClient, namespace: str) -> None:
+    """RT-CL-10: a body without name and namespace has those of its parent, one with another name is refused."""
+    pod = await client.create(pod_named(namespace))
+    with pytest.raises(BadRequest, match="name"):
+        await client.create_subresource(POD, NN.of(pod), "eviction", {**EVICTION, "metadata": {"name": "other"}})
+    await client.create_subresource(POD, NN.of(pod), "eviction", {**EVICTION, "metadata": {"name": ""}})
     with pytest.raises(NotFound):
-        await client.get(POD, NN.of(made))
+        await client.get(POD, NN.of(pod))
+    pod = await client.create(pod_named(namespace))
+    binding: RawObject = {"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "n"}}
+    await client.create_subresource(POD, NN.of(pod), "binding", binding)
+    assert (await client.get(POD, NN.of(pod)))["spec"]["nodeName"] == "n"
+    meta = {"name": "sa", "namespace": namespace}
+    await client.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
+    request: RawObject = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    issued = await client.create_subresource(GVK("", "v1", "ServiceAccount"), NN(namespace, "sa"), "token", request)
+    assert issued["status"]["token"].count(".") == 2
 
 
 # -- helpers ---------------------------------------------------------------------------------------------------------
@@ -387,23 +508,6 @@ async def test_a_read_modify_write_is_repeated_while_it_conflicts(client: LiveCl
         live = await client.get(CONFIG_MAP, key)
         await client.update({**live, "data": {"n": str(int(live["data"]["n"]) + 1)}})
 
-    await asyncio.gather(*(retry_on_conflict(increment, steps=50, base=0.005) for _ in range(5)))
+    await asyncio.gather(*(retry_on_conflict(increment, Steps(steps=50, base=0.005)) for _ in range(5)))
     assert (await client.get(CONFIG_MAP, key))["data"] == {"n": "5"}
     assert attempts >= 5
-
-
-async def test_only_conflicts_are_retried_and_the_last_one_is_raised() -> None:
-    """RT-CL-23: five steps by default."""
-    calls = 0
-
-    async def fails() -> None:
-        nonlocal calls
-        calls += 1
-        raise Conflict({"message": f"number {calls}"}) if calls < 100 else NotFound({})
-
-    with pytest.raises(Conflict, match="number 5"):
-        await retry_on_conflict(fails)
-    calls = 99
-    with pytest.raises(NotFound):
-        await retry_on_conflict(fails)
-    assert calls == 100

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
-from rbgctl.machinery.merge_keys import POD_TEMPLATE
+from rbgctl.machinery.merge_keys import EVENT, POD_TEMPLATE
 from rbgctl.machinery.strategic_merge import StrategicMergeError, strategic_merge
 from rbgctl.planning.typed_encoding import TypedEncodingError, rendered_pod_template
 from rbgctl.runtime.client import LiveClient, Patch
@@ -117,6 +117,48 @@ async def test_we_merge_as_the_api_server_does(client: LiveClient, namespace: st
         filled = await created(client, namespace, ours) if ours is not None else None
         compared += 1
         assert (filled or {}).get("template") == (theirs or {}).get("template"), (stored["template"], patch)
+
+
+@pytest.mark.parametrize("seed", range(CASES))
+async def test_the_server_makes_of_our_patch_what_it_was_made_for(
+    client: LiveClient, namespace: str, seed: int
+) -> None:
+    """RT-CL-07: the patch between two stored templates turns the first into the second, defaults and order included."""
+    maker = Maker(seed)
+    compared = 0
+    while compared < 10:
+        before = await created(client, namespace, maker.template())
+        after = await created(client, namespace, maker.template())
+        if before is None or after is None:
+            continue
+        compared += 1
+        patch = Patch.strategic_between(before["template"], after["template"], POD_TEMPLATE)
+        theirs = await patched(client, before, patch.body)
+        assert theirs is not None, patch
+        assert theirs["template"] == after["template"], (before["template"], patch)
+
+
+async def test_the_server_takes_an_events_patch(client: LiveClient, namespace: str) -> None:
+    """RT-CL-07: as the recorder counts repeated events."""
+    regarding = {"apiVersion": "v1", "kind": "Pod", "name": "p", "namespace": namespace}
+    first = await client.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": "e", "namespace": namespace, "labels": {"x": "1"}},
+            "involvedObject": regarding,
+            "reason": "R",
+            "message": "m",
+            "count": 1,
+            "type": "Normal",
+        }
+    )
+    wanted = {**first, "count": 2, "message": "m2", "metadata": {**first["metadata"], "labels": {"y": "2"}}}
+    patch = Patch.strategic_between(first, wanted, EVENT)
+    assert patch.body == {"count": 2, "message": "m2", "metadata": {"labels": {"x": None, "y": "2"}}}
+    stored = await client.patch(GVK("", "v1", "Event"), NN.of(first), patch)
+    assert (stored["count"], stored["message"], stored["metadata"]["labels"]) == (2, "m2", {"y": "2"})
+    assert stored["involvedObject"] == first["involvedObject"]
 
 
 def merged(template: RawObject, patch: RawObject) -> RawObject | None:

@@ -79,6 +79,18 @@ def test_invalid_text_is_refused_before_any_request(text: str) -> None:
         LabelSelector.parse(text)
 
 
+@pytest.mark.parametrize("length", [63, 64])
+def test_names_and_values_have_at_most_63_characters(length: int) -> None:
+    """RT-SL-03: the prefix of a key is not counted, and has 253 of its own."""
+    long, prefix = "a" * length, "p" * 190 + "." + "q" * length
+    for text in (long, f"example.com/{long}", f"k={long}", f"k in ({long},b)", f"{prefix[: 253 - 63 + length]}/n"):
+        if length == 63:
+            assert str(LabelSelector.parse(text))
+        else:
+            with pytest.raises(ValueError, match="invalid label"):
+                LabelSelector.parse(text)
+
+
 @pytest.mark.parametrize(
     ("text", "value", "matches"),
     [

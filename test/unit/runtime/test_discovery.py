@@ -57,7 +57,7 @@ def aggregated(*groups: tuple[str, Mapping[str, list[tuple[str, str]]]], stale: 
 def resources(*kinds: tuple[str, str]) -> Answer:
     named = [{"kind": kind, "name": plural, "namespaced": True} for kind, plural in kinds]
     below = [{"kind": kind, "name": f"{plural}/status", "namespaced": True} for kind, plural in kinds]
-    return given({"kind": "APIResourceList", "resources": [*below, *named]})
+    return given({"kind": "APIResourceList", "resources": [*below[:1], *named, *below]})
 
 
 def legacy(name: str, preferred: str, *versions: str) -> dict[str, Any]:
@@ -131,7 +131,12 @@ async def test_old_and_new_servers_give_the_same_mapping(rig: Rig) -> None:
     assert old == new
     assert [(r.plural, r.gvk.version) for r in new[3:]] == [("ships", "v2"), ("boats", "v1")]
     assert rig.asked == ["/api", "/apis"]
-    assert "as=APIGroupDiscoveryList" in rig.server.asked[0].headers["Accept"]
+    forms = [
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+        "application/json",
+    ]
+    assert [asked.headers["Accept"].split(",") for asked in rig.server.asked] == [forms, forms]
 
 
 async def test_many_misses_at_once_discover_once(rig: Rig) -> None:

@@ -69,6 +69,16 @@ async def test_the_program_is_told_what_is_wanted_and_answers_with_a_token(
     assert program.runs == [(wanted, "e")]
 
 
+async def test_the_program_has_the_environment_of_the_process(
+    program: Program, manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RT-CF-06: what the entry sets comes on top of it."""
+    monkeypatch.setenv("EXTRA", "inherited")
+    await program.plugin(manual_clock).ready()
+    await program.plugin(manual_clock, env={"EXTRA": "set"}).ready()
+    assert [extra for _, extra in program.runs] == ["inherited", "set"]
+
+
 async def test_the_cluster_is_passed_only_when_asked_for(program: Program, manual_clock: ManualClock) -> None:
     """RT-CF-06."""
     await program.plugin(manual_clock).ready()
@@ -171,6 +181,21 @@ async def test_many_who_need_it_at_once_run_it_once(program: Program, manual_clo
     program.answers({"token": "t2"})
     assert all(await asyncio.gather(*(plugin.on_unauthorized(sent) for _ in range(20))))
     assert len(program.runs) == 2
+
+
+async def test_a_certificate_refused_to_several_requests_is_renewed_once(
+    program: Program, manual_clock: ManualClock
+) -> None:
+    """RT-CF-08: although nothing in their headers tells one generation from the next."""
+    program.answers({"clientCertificateData": "C1", "clientKeyData": "K"})
+    plugin = program.plugin(manual_clock)
+    await plugin.ready()
+    sent = plugin.headers()
+    program.answers({"clientCertificateData": "C2", "clientKeyData": "K"})
+    assert await plugin.on_unauthorized(sent)
+    assert await plugin.on_unauthorized(sent)
+    assert len(program.runs) == 2
+    assert plugin.client_cert() == (b"C2", b"K")
 
 
 async def test_a_refusal_that_changes_nothing_is_not_worth_a_retry(program: Program, manual_clock: ManualClock) -> None:

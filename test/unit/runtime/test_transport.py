@@ -1,13 +1,18 @@
 """Requests and watch streams against scripted answers."""
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 from unit.runtime.conftest import ManualClock
 from unit.runtime.scripted import ScriptedServer, answer, bookmark, broken, reset, watch
 
+from rbgctl.runtime import connections
+from rbgctl.runtime import transport as transport_module
 from rbgctl.runtime.config import ClusterConfig, StaticToken
 from rbgctl.runtime.credentials import NoCredential
 from rbgctl.runtime.errors import LeadershipUncertain, TransportError
@@ -196,6 +201,54 @@ async def test_a_request_that_is_not_answered_in_time_says_so(rig: Rig) -> None:
     assert caught.value.kind == "timeout"
 
 
+@pytest.mark.parametrize("silent", ["before", "within"])
+async def test_a_server_that_stops_in_the_middle_is_given_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    """RT-CL-22: 35 s without a byte end a call long before its 60 s are over, an open watch they do not."""
+    assert (connections.READ_TIMEOUT, transport_module.REQUEST_TIMEOUT) == (35.0, 60.0)
+    monkeypatch.setattr(connections, "READ_TIMEOUT", 0.2)
+
+    async def stops(request: web.Request) -> web.StreamResponse:
+        if silent == "within":
+            response = web.StreamResponse(headers={"Content-Length": "100"})
+            await response.prepare(request)
+            await response.write(b"half")
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    rig.server.answers(stops)
+    with pytest.raises(TransportError) as caught:
+        await rig.transport.request("GET", "/x")
+    assert caught.value.kind == "timeout"
+    rig.server.answers(watch(b"1\n", then="hang"))
+    with pytest.raises(TransportError):
+        await rig.read(0.6, 60, lines := [])
+    assert lines == [b"1"]
+    assert len(rig.server.asked) == 2
+
+
+async def test_a_server_that_does_not_accept_is_given_up(
+    manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RT-CL-22: after 10 s."""
+    assert connections.CONNECT_TIMEOUT == 10.0
+    monkeypatch.setattr(connections, "CONNECT_TIMEOUT", 0.3)
+    with contextlib.ExitStack() as held:
+        full = held.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # more than it queues: the system answers no further ones
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        config = ClusterConfig(f"http://127.0.0.1:{full.getsockname()[1]}")
+        async with Transport(config, clock=manual_clock) as transport:
+            with pytest.raises(TransportError) as caught:
+                await transport.request("GET", "/x", timeout=30.0)
+    assert caught.value.kind == "timeout"
+
+
 async def test_nobody_listening_is_told_as_refused(manual_clock: ManualClock) -> None:
     """RT-ER-23."""
     async with Transport(ClusterConfig("http://127.0.0.1:1"), clock=manual_clock) as transport:
@@ -314,6 +367,9 @@ async def test_calls_share_kept_connections_and_every_watch_has_a_fresh_one(rig:
     peers = [a.peer for a in rig.server.asked]
     assert peers[0] == peers[1]
     assert len(set(peers)) == 3
+    kept = rig.transport._connections._sessions[Pool.UNARY].session.connector
+    assert kept is not None
+    assert kept._keepalive_timeout == 75
 
 
 @pytest.mark.parametrize(("pool", "limit"), [(Pool.UNARY, 64), (Pool.LEASE, 2)])
@@ -329,8 +385,6 @@ async def test_a_pool_opens_no_more_connections_than_its_limit(rig: Rig, pool: P
 
 async def test_sockets_notice_dead_peers(rig: Rig) -> None:
     """RT-CF-11."""
-    import socket as sockets
-
     rig.server.answers(answer(200), watch(then="hang"))
     await rig.transport.request("GET", "/x")
     async with rig.transport.stream("/w", {}, idle_timeout=5, total_timeout=5):
@@ -347,14 +401,14 @@ async def test_sockets_notice_dead_peers(rig: Rig) -> None:
         assert len(found) == 2
         options = [
             tuple(
-                sock.getsockopt(sockets.IPPROTO_TCP, option)
-                for option in (sockets.TCP_KEEPIDLE, sockets.TCP_KEEPINTVL, sockets.TCP_KEEPCNT)
+                sock.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
             )
             for sock in found
         ]
         assert options == [(15, 5, 3)] * 2
-        assert all(sock.getsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE) for sock in found)
-        assert sorted(s.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT) for s in found) == [0, 30_000]
+        assert all(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for sock in found)
+        assert sorted(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for s in found) == [0, 30_000]
 
 
 # -- streams -----------------------------------------------------------------------------------------------------
