@@ -43,11 +43,14 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Nature:
-    """Of one machine: seconds of its clock at the beginning, how much it runs too fast, when it stands still."""
+    """Of one machine: seconds of its clock at the beginning, how much it runs too fast, when it stands still.
+
+    pauses: (n, s) stands still for s seconds right after its n-th write was sent, (-n, s) after the n-th was answered.
+    """
 
     offset: float
     drift: float
-    pauses: tuple[tuple[float, float], ...]
+    pauses: tuple[tuple[int, float], ...]
 
 
 class DriftingClock:
@@ -111,14 +114,23 @@ class World:
 
 
 def _paused_timers(loop: asyncio.AbstractEventLoop) -> Callable[..., asyncio.TimerHandle]:
-    """`call_at` for which timers of a paused process fire when the pause is over."""
+    """`call_at` for which timers of a process that stands still fire when it goes on."""
     original = loop.call_at
 
     def call_at(when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
-        process = (context or contextvars.copy_context()).get(PROCESS)
-        for start, end in process.nature.pauses if process is not None else ():
-            when = end if start <= when < end else when
-        return original(when, callback, *args, context=context)
+        context = context or contextvars.copy_context()
+        process = context.get(PROCESS)
+
+        def fire() -> None:
+            if handle.cancelled():
+                return
+            if process is not None and loop.time() < process.paused_until:
+                original(process.paused_until, fire, context=context)
+            else:
+                callback(*args)
+
+        handle = original(when, fire, context=context)
+        return handle
 
     return call_at
 
@@ -131,6 +143,14 @@ class Process:
         self.number = number
         self.nature = nature
         self.elector: Elector | None = None
+        self.paused_until = 0.0
+        self.sent = 0
+        self.answered = 0
+
+    def _pause(self, moment: int) -> None:
+        for at, seconds in self.nature.pauses:
+            if at == moment and self.world.now() < self.world.trouble.until:
+                self.paused_until = min(self.world.now() + seconds, self.world.trouble.until)
 
     async def live(self) -> None:
         PROCESS.set(self)
@@ -162,10 +182,23 @@ class Process:
         return await self._call(self.world.store.get)
 
     async def create(self, lease: RawObject, timeout: float) -> RawObject:
-        return await self._call(lambda: self.world.store.create(lease))
+        return await self._write(lambda: self.world.store.create(lease))
 
     async def update(self, lease: RawObject, timeout: float) -> RawObject:
-        return await self._call(lambda: self.world.store.update(lease))
+        return await self._write(lambda: self.world.store.update(lease))
+
+    async def _write(self, act: Callable[[], RawObject]) -> RawObject:
+        self.sent += 1
+        answering = asyncio.ensure_future(self._call(act))
+        await asyncio.sleep(0)
+        self._pause(self.sent)
+        try:
+            answer = await answering
+        finally:
+            answering.cancel()
+        self.answered += 1
+        self._pause(-self.answered)
+        return answer
 
     async def _call(self, act: Callable[[], RawObject]) -> RawObject:
         """The server acts at its own time, even while the caller stands still; only the answer waits for the caller."""
@@ -180,7 +213,7 @@ class Process:
                 answered.set_exception(answer)
             else:
                 answered.set_result(answer)
-            loop.call_soon(self.world.check)
+            loop.call_later(1e-5, self.world.check, context=contextvars.Context())
 
         def arrive() -> None:
             try:
@@ -205,6 +238,9 @@ SPANS = st.lists(st.tuples(st.floats(0, 80), st.floats(0.5, 40)).map(lambda s: (
 )
 
 
+PAUSES = st.lists(st.tuples(st.integers(-12, 12).filter(bool), st.floats(1, 40)), max_size=4).map(tuple)
+
+
 def clipped(spans: Iterable[tuple[float, float]], until: float) -> tuple[tuple[float, float], ...]:
     return tuple((start, min(end, until)) for start, end in spans if start < until)
 
@@ -225,7 +261,7 @@ def worlds(draw: st.DrawFn) -> World:
                 Nature,
                 offset=st.floats(0, 1e6),
                 drift=st.floats(-0.01, 0.01),
-                pauses=SPANS.map(lambda spans: clipped(spans, until)),
+                pauses=PAUSES,
             ),
             min_size=2,
             max_size=5,
