@@ -86,15 +86,18 @@ def user_agent(product: str) -> str:
 
 
 def election_config(options: ManagerOptions) -> ElectionConfig:
-    """Lease, identity and durations (RT-ID-01 to RT-ID-03). Raises StartUpError without a namespace, ValueError."""
-    return ElectionConfig(
-        namespace=options.leader_election_namespace or own_namespace(),
-        name=LEASE_NAME,
-        identity=new_identity(),
-        lease=options.lease_duration,
-        renew=options.renew_deadline,
-        retry=options.retry_period,
-    )
+    """Lease, identity and durations (RT-ID-01 to RT-ID-03). Raises StartUpError for what cannot work."""
+    try:
+        return ElectionConfig(
+            namespace=options.leader_election_namespace or own_namespace(),
+            name=LEASE_NAME,
+            identity=new_identity(),
+            lease=options.lease_duration,
+            renew=options.renew_deadline,
+            retry=options.retry_period,
+        )
+    except ValueError as error:
+        raise StartUpError(f"leader election: {error}") from None
 
 
 def own_namespace() -> str:
@@ -110,7 +113,7 @@ def own_namespace() -> str:
 
 
 def elector(config: ClusterConfig, options: ManagerOptions) -> Callable[[Manager], LeaderElector]:
-    """Makes the election of a manager. `config` has credentials of its own. Raises what `election_config` raises."""
+    """Makes the election of a manager. `config` has credentials of its own. Raises StartUpError."""
     election = election_config(options)
 
     def make(manager: Manager) -> LeaderElector:
