@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from unit.runtime.lease_store import LeaseServer, LeaseStore, config
 from unit.runtime.test_elector_thread import FAST, Exits
 
@@ -108,6 +109,18 @@ async def test_release_waits_for_the_writes_under_way(rig: Rig) -> None:
     await asyncio.wait_for(rig.task, 10)
     assert order == ["stopped", "written", "released"]
     assert server.store.spec["holderIdentity"] == ""
+
+
+async def test_giving_leadership_up_is_no_error(rig: Rig) -> None:  # RT-MG-24, RT-MG-20
+    with capture_logs() as logs:
+        await rig.lead()
+        rig.stop.set()
+        assert rig.task is not None
+        await asyncio.wait_for(rig.task, 10)
+    assert rig.task.exception() is None
+    assert [entry for entry in logs if entry["log_level"] in {"error", "warning"}] == []
+    assert rig.server.store.spec["holderIdentity"] == ""
+    assert rig.exits.codes == []
 
 
 async def test_a_lost_lease_ends_the_manager_and_is_not_released(rig: Rig) -> None:  # RT-MG-27, RT-LE-39, RT-LE-32
