@@ -1,5 +1,6 @@
 """From the flags of `rbgctl manager` to its election: Lease, identity, durations (RT-ID-01 to RT-ID-03)."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from rbgctl import rbac
 from rbgctl.cli.main import SWITCHES, app
 from rbgctl.manager import ManagerOptions, StartUpError, build, election_config, elector
 from rbgctl.runtime import config as cluster_config
-from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.elector_thread import Election
 
 
@@ -143,3 +144,25 @@ def test_the_rights_for_the_lease_end_at_the_operators_namespace() -> None:  # R
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"]}
     ]
     assert not any("leases" in rule["resources"] for rule in rbac.role()["rules"])
+
+
+async def test_the_election_has_a_configuration_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RT-LE-03, RT-LE-31: credentials serve one event loop, and a busy one must not hold up the other."""
+    used: dict[str, ClusterConfig] = {}
+
+    def fake_elector(config: ClusterConfig, options: ManagerOptions) -> None:
+        used["election"] = config
+
+    def fake_build(config: ClusterConfig, options: ManagerOptions, **_: Any) -> None:
+        used["manager"] = config
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr(ClusterConfig, "load", lambda _: ClusterConfig("http://127.0.0.1:1"))
+    monkeypatch.setattr(composition, "elector", fake_elector)
+    monkeypatch.setattr(composition, "build", fake_build)
+    monkeypatch.setattr(composition, "stop_on_signals", asyncio.Event)
+    monkeypatch.setattr(composition, "configure_logging", lambda *_, **__: None)
+    with pytest.raises(StartUpError, match="far enough"):
+        await composition.serve(ManagerOptions(leader_elect=True))
+    assert used["election"] is not used["manager"]
+    assert used["election"].credential is not used["manager"].credential
