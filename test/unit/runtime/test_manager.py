@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.groups import StopEngaged
@@ -343,6 +344,7 @@ class Election:
     async def stop(self, *, release: bool) -> None:
         self.journal.append("release" if release else "keep")
         self.safe = 0.0
+        self.lose.set()
         await asyncio.sleep(self.stop_seconds)
 
     async def close(self, seconds: float) -> None:
@@ -412,6 +414,20 @@ async def test_a_standby_serves_and_warms_up_but_leads_nothing(make: Callable[..
         assert journal == [f"start {name}" for name in ("http", "webhook", "cache", "other", "warmup")]
         for check in manager._checks["readyz"].values():
             await check()
+
+
+@virtual
+async def test_leadership_that_ends_by_our_own_stop_is_no_error(make: Callable[..., Manager]) -> None:  # RT-MG-24
+    election = Election()
+    election.win.set()
+    election.stop_seconds = 0.1
+    manager = make(elector=lambda _: election)
+    manager.add(Probe("leader", []))
+    with capture_logs() as logs:
+        async with Run(manager) as run:
+            pass
+    assert run.error is None
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
 @virtual
