@@ -142,7 +142,10 @@ class Feed:
             self._watch_backlog()
             ends = clock.monotonic() + YIELD_SECONDS
             for _ in range(min(len(self.fifo), YIELD_EVERY)):
-                self.fifo.pop(self.apply)
+                try:
+                    self.fifo.pop(self.apply)
+                except Exception:  # noqa: BLE001 - it is out of the queue, and those behind it count too (RT-QF-09)
+                    _log.exception("event could not be applied", kind=self.gvk.kind)
                 if clock.monotonic() >= ends:
                     break
             self.synced = self.synced or self.fifo.has_synced
