@@ -5,6 +5,7 @@ starting a cluster-wide watch.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
@@ -34,6 +35,10 @@ MISSING_KIND_RETRY = 10.0
 
 class CacheNotSynced(Exception):
     """Some informers have not listed within the time allowed; the text names them and their last error."""
+
+
+class CacheNotStarted(CacheNotSynced):
+    """Read before `Cache.run`."""
 
 
 class Cache:
@@ -246,12 +251,12 @@ class Cache:
         resource = self._mapper.known(gvk)
         return resource is not None and not resource.namespaced
 
-    async def get(self, gvk: GVK, key: NN, form: Form | None = None) -> RawObject:
-        """A fresh copy. Raises NotFound (its text names the kind, not the plural, RT-CA-07), or CacheNotSynced
-        before the first list has arrived: until then nothing can be said to be missing. NoKindMatch for an optional
-        kind that is not installed.
+    async def get(self, gvk: GVK, key: NN, form: Form | None = None, *, wait: float = 0.0) -> RawObject:
+        """A fresh copy. Raises NotFound (its text names the kind, not the plural, RT-CA-07), CacheNotStarted, or
+        CacheNotSynced when the first list has not arrived after `wait` seconds: until then nothing can be said to be
+        missing. NoKindMatch for an optional kind that is not installed.
         """
-        self._need_synced(gvk, form)
+        await self._need_synced(gvk, form, wait)
         entry = self.entry(gvk, key, form)
         if entry is None:
             raise NotFound(
@@ -322,21 +327,31 @@ class Cache:
         fields: str = "",
         limit: int = 0,
         form: Form | None = None,
+        wait: float = 0.0,
     ) -> ObjectList:
         """Fresh copies, sorted by key: the first `limit` that match, or all. Raises like `get` and `entries`.
 
         There is no resourceVersion and there are no further pages: the cache is of no one moment (RT-CL-32).
         """
-        self._need_synced(gvk, form)
+        await self._need_synced(gvk, form, wait)
         found = self.entries(gvk, namespace=namespace, labels=labels, fields=fields, form=form)
         return ObjectList([e.decode() for e in found[: limit or None]])
 
-    def _need_synced(self, gvk: GVK, form: Form | None = None) -> None:
+    async def _need_synced(self, gvk: GVK, form: Form | None, wait: float) -> None:
         informer = self.informer(gvk, form)
+        if self._group is None:
+            raise CacheNotStarted("the cache is not started, can not read objects")
+        if wait and not informer.settled:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await informer.wait_until_settled()
         if informer.absent:
             raise NoKindMatch(gvk)
         if not informer.has_synced:
-            raise CacheNotSynced(f"{gvk.group_kind} has not been listed yet ({informer.last_error or 'no answer yet'})")
+            raise CacheNotSynced(
+                f"failed waiting for {gvk.group_kind} Informer to sync: it has not been listed yet "
+                f"({informer.last_error or 'no answer yet'})"
+            )
 
     # -- write fence ------------------------------------------------------------------------------------------
 
@@ -363,4 +378,4 @@ class Cache:
         self._writes.fences.forget(owner)
 
 
-__all__ = ["Cache", "CacheDefaults", "CacheNotSynced", "Decoded", "ResourceNotCached"]
+__all__ = ["Cache", "CacheDefaults", "CacheNotStarted", "CacheNotSynced", "Decoded", "ResourceNotCached"]

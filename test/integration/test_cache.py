@@ -193,16 +193,6 @@ async def test_a_miss_names_the_kind(start: Start, namespace: str) -> None:
     assert missed.value.details == {"name": "a", "group": "", "kind": "ConfigMap"}
 
 
-async def test_nothing_is_missing_before_the_first_list(start: Start, env: EnvTest) -> None:
-    """RT-CA-06."""
-    cache = Cache(env.transport(), RestMapper(None))
-    cache.declare(CONFIG_MAP)
-    with pytest.raises(CacheNotSynced, match="ConfigMap has not been listed yet"):
-        await cache.get(CONFIG_MAP, NN("ns", "a"))
-    with pytest.raises(CacheNotSynced):
-        await cache.list(CONFIG_MAP)
-
-
 async def test_two_reads_share_nothing(start: Start, client: LiveClient, namespace: str) -> None:
     """RT-CA-11, RT-MM-03."""
     await client.create(config_map(namespace))

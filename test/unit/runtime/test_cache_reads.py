@@ -11,7 +11,7 @@ from unit.runtime.scripted import ScriptedServer, answer, event, listing, obj, r
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.machinery.selectors import LabelSelector
-from rbgctl.runtime.cache import Cache, CacheNotSynced, ResourceNotCached
+from rbgctl.runtime.cache import Cache, CacheNotStarted, CacheNotSynced, ResourceNotCached
 from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig
@@ -109,6 +109,30 @@ async def test_the_namespace_of_a_cluster_scoped_list_is_ignored() -> None:
         await cache.wait_for_sync(timeout=5)
         assert len((await cache.list(NODE, "whatever")).items) == 1
         assert (await cache.get(NODE, NN("whatever", "n")))["metadata"]["name"] == "n"
+
+
+async def test_nothing_is_missing_before_the_cache_has_started_and_listed() -> None:
+    """RT-CA-06: a read waits as long as its caller says, and says what it waited for."""
+    cluster = Cluster(all=PODS)
+    cluster.late["all"] = asyncio.Event()
+    async with cluster.running(), Transport(ClusterConfig(cluster.url)) as transport:
+        cache = Cache(transport, RestMapper(transport), streaming=False, first_list_jitter=0.0)
+        cache.declare(POD)
+        for read in (cache.get(POD, NN("a", "x")), cache.list(POD)):
+            with pytest.raises(CacheNotStarted, match="the cache is not started, can not read objects"):
+                await read
+        task = asyncio.create_task(cache.run())
+        await cluster.asked_at_least(1)
+        began = asyncio.get_running_loop().time()
+        for read in (cache.get(POD, NN("a", "x")), cache.list(POD, wait=0.05), cache.get(POD, NN("a", "x"), wait=0.05)):
+            with pytest.raises(CacheNotSynced, match="failed waiting for Pod Informer to sync"):
+                await read
+        assert asyncio.get_running_loop().time() - began >= 0.1
+        waiting = asyncio.create_task(cache.get(POD, NN("a", "x"), wait=5))
+        cluster.late["all"].set()
+        assert (await waiting)["metadata"]["uid"] == "a-x"
+        task.cancel()
+        await asyncio.wait([task])
 
 
 # -- forms -----------------------------------------------------------------------------------------------------------
@@ -280,7 +304,7 @@ async def test_the_live_reader_works_before_the_cache_does() -> None:
         mapper = RestMapper(transport)
         cache, reader = Cache(transport, mapper), LiveClient(transport, mapper)
         cache.declare(POD)
-        with pytest.raises(CacheNotSynced):
+        with pytest.raises(CacheNotStarted):
             await CachedClient(cache, reader, "me").get(POD, NN("a", "x"))
         assert len((await reader.list(POD, "a")).items) == 1
 
