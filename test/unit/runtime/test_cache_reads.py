@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -19,7 +21,7 @@ from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NotFound
 from rbgctl.runtime.field_index import field, field_index
 from rbgctl.runtime.kind_options import KindOptions
-from rbgctl.runtime.store import Header
+from rbgctl.runtime.store import EntryDecoder, Header, Indexer
 from rbgctl.runtime.transport import Transport
 
 POD = GVK("", "v1", "Pod")
@@ -182,6 +184,57 @@ async def test_many_handlers_share_one_reflector() -> None:
             await handler.until(len(PODS) + 1)
         assert [one.is_watch for one in cluster.asked] == [False, True]
         assert {tuple(handler.heard) for handler in handlers} == {tuple(handlers[0].heard)}
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_garbage_collector_waits_for_the_first_lists() -> None:
+    """RT-MM-06: then it runs once, and leaves alone what is there."""
+    cluster = Cluster(all=PODS)
+    cluster.late["all"] = asyncio.Event()
+    gc.unfreeze()
+    try:
+        async with running(cluster, pause_gc=True, Pod=None) as cache:
+            await cluster.asked_at_least(1)
+            assert not gc.isenabled()
+            assert gc.get_freeze_count() == 0
+            cluster.late["all"].set()
+            await cache.wait_for_sync(timeout=5)
+            async with asyncio.timeout(5):
+                while not gc.isenabled():
+                    await cache.informer(POD).changed().wait()
+            assert gc.get_freeze_count() > 0
+        cluster.late["all"].clear()
+        async with running(cluster, pause_gc=True, Pod=None):
+            await cluster.asked_at_least(3)
+            assert not gc.isenabled()
+        assert gc.isenabled()  # also when it is stopped before that
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+def test_ten_thousand_pods_need_little_more_than_their_text() -> None:
+    """RT-MM-02, RT-MM-04: at most 1.3 times their JSON, with headers, keys and an index (measured on 2 000)."""
+    spec = {"containers": [{"name": f"c{n}", "image": "registry.example.com/model-server:v1", "env": [
+        {"name": f"VARIABLE_{i}", "value": "value " * 4} for i in range(8)
+    ]} for n in range(10)]}  # fmt: skip
+    texts = [
+        orjson.dumps({**pod("ns", f"pod-{n}", n, app="x", role="worker", group=f"g{n % 50}"), "spec": spec})
+        for n in range(2000)
+    ]
+    decoder = EntryDecoder(POD)
+    tracemalloc.start()
+    store = Indexer({"group": lambda header: [header.label("group")]})
+    for text in texts:
+        store.upsert(decoder.entry(text))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    raw = sum(map(len, texts))
+    assert 5000 < raw / len(texts) < 6500  # a pod of the size that the target is meant for
+    assert used <= 1.3 * raw
+    assert len(store) == 2000
 
 
 # -- removal ---------------------------------------------------------------------------------------------------------
