@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import random
 import tracemalloc
 from typing import Any
 
@@ -16,6 +17,7 @@ from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.cache import Cache, CacheNotStarted, CacheNotSynced, ResourceNotCached
 from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.clock import SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NotFound
@@ -266,6 +268,44 @@ async def test_a_removed_informer_stops_and_forgets() -> None:
         assert len(cache.headers(POD)) == len(PODS)
 
 
+# -- first lists -----------------------------------------------------------------------------------------------------
+
+
+async def test_first_lists_are_spread_over_a_second_and_four_run_at_once() -> None:
+    """RT-RF-17: so that a start does not ask for everything in the same moment."""
+    cluster = Cluster()
+    cluster.late["all"] = asyncio.Event()
+    kinds = [GVK("", "v1", kind) for kind in ("Pod", "Service", "ConfigMap", "Secret", "Event", "Node", "Namespace")]
+    async with cluster.running(), Transport(ClusterConfig(cluster.url)) as transport:
+        clock = Impatient()
+        cache = Cache(transport, RestMapper(transport), clock=clock, rng=random.Random(1), streaming=False)
+        for gvk in kinds:
+            cache.declare(gvk, KindOptions(resync=0))
+        task = asyncio.create_task(cache.run())
+        assert len(await cluster.asked_at_least(4)) == 4
+        assert len(clock.slept) == len(set(clock.slept)) == len(kinds)
+        assert all(0 <= seconds <= 1 for seconds in clock.slept)
+        assert max(clock.slept) - min(clock.slept) > 0.2
+        with pytest.raises(CacheNotSynced):
+            await cache.wait_for_sync(timeout=0.1)
+        assert len(cluster.asked) == 4
+        cluster.late["all"].set()
+        await cache.wait_for_sync(timeout=5)
+        task.cancel()
+        await asyncio.wait([task])
+
+
+class Impatient(SystemClock):
+    """Writes down what it is to sleep, and does not."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+
 # -- missing kinds ---------------------------------------------------------------------------------------------------
 
 
@@ -363,7 +403,7 @@ async def test_the_live_reader_works_before_the_cache_does() -> None:
 
 
 async def test_a_cache_answers_from_the_past_after_a_write() -> None:
-    """RT-CL-31, RT-CA-22: until the fence is met, and another owner or process has no fence at all."""
+    """RT-CL-31: until the fence is met, and another owner or process has no fence at all."""
     cluster = Cluster(all=PODS)
     async with running(cluster, Pod=None) as cache:
         await cache.wait_for_sync(timeout=5)
