@@ -13,10 +13,12 @@ import uvloop
 from rbgctl import __version__
 from rbgctl.api import identity
 from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE, ROLE_INSTANCE_SET, resource
+from rbgctl.api.labels import GROUP_NAME
 from rbgctl.controllers.group import controller as group
 from rbgctl.controllers.instance import controller as instance
 from rbgctl.controllers.instanceset import controller as instanceset
 from rbgctl.machinery.gvk import GVK, NN
+from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime import config as cluster_config
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.client import LiveClient
@@ -25,6 +27,7 @@ from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.errors import ApiError, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError
+from rbgctl.runtime.kind_options import CacheDefaults, NamespaceOptions
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
@@ -52,6 +55,11 @@ CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
 LEASE_NAME: Final = "rbg-controller"
 """The Go operator's too: replicas of both exclude each other (RT-ID-01, MGR-1)."""
 LEADER_TOLERANCE: Final = 20.0
+RESTRICTED: Final = {
+    GVK(group, "v1", kind): NamespaceOptions(labels=LabelSelector.has(GROUP_NAME))
+    for group, kind in (("", "Service"), ("apps", "StatefulSet"), ("apps", "Deployment"))
+}
+"""Of these kinds only what belongs to a group is listed and watched, whoever caches them (RT-ID-09)."""
 
 REQUIRED: Final = (ROLE_BASED_GROUP, ROLE_INSTANCE_SET, ROLE_INSTANCE)
 
@@ -147,6 +155,7 @@ def runtime_options(
         metrics_secure=options.metrics_secure,
         metrics_certificate=certificate,
         max_concurrent=options.max_concurrent_reconciles,
+        cache=CacheDefaults(kinds=RESTRICTED),
         cache_sync_timeout=options.cache_sync_timeout,
         watch_timeout=(watch, watch) if watch is not None else DEFAULT_WATCH_TIMEOUT,
         compress=bool(options.kubeconfig),
