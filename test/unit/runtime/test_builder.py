@@ -12,7 +12,7 @@ from rbgctl.runtime.builder import Builder, BuilderError
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Context, ControllerOptions
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.handler import EventHandler, enqueue_mapped, enqueue_object
+from rbgctl.runtime.handler import enqueue_object
 from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.predicate import Event
@@ -283,64 +283,6 @@ def test_the_role_is_the_same_for_any_order_of_rules() -> None:
         assert cluster_role("r", [*rules, *rules]) == role
     assert merged(rules + rules) == merged(rules)
     assert {"apiGroups": ["example.org"], "resources": ["groups/status"], "verbs": ["patch"]} in role["rules"]
-
-
-# ---- what a declaration watches ----
-
-
-def fed(builder: Builder, number: int, *events: Event) -> list[NN]:
-    """Keys that the watch of this number queues for the events."""
-    controller = builder.reconciles_with(reconcile).complete(manager())
-    source = controller._sources[number]
-    assert isinstance(source, InformerSource)
-    source._queue = controller.queue
-    for event in events:
-        source._feed(event)
-    return list(controller.queue._items)
-
-
-def pod(name: str, *owners: OwnerRef) -> Entry:
-    return Entry(Header(namespace="ns", name=name, uid=name, rv="1", owners=owners), b"{")
-
-
-def ref(name: str, *, controller: bool) -> OwnerRef:
-    return OwnerRef(api_version=GROUP.api_version, kind=GROUP.kind, name=name, uid=name, controller=controller)
-
-
-def test_for_queues_the_object_and_owns_its_controller() -> None:  # RT-BL-02
-    both = Event("create", pod("p", ref("other", controller=False), ref("owner", controller=True)))
-    assert fed(Builder().for_(GROUP), 0, Event("create", pod("g"))) == [NN("ns", "g")]
-    assert fed(Builder().for_(GROUP).owns(POD), 1, both) == [NN("ns", "owner")]
-    assert fed(Builder().for_(GROUP).owns(POD, every_owner=True), 1, both) == [NN("ns", "other"), NN("ns", "owner")]
-
-
-def test_other_kinds_and_sources_are_watched_with_handlers_of_their_own() -> None:  # RT-BL-03
-    handler = enqueue_mapped(lambda entry: [NN("mapped", entry.header.name)])
-    raw = ChannelSource(handler)
-    builder = (
-        Builder().named("c").watches(POD, handler).watches_metadata(CONFIG_MAP, handler).watches_raw_source(lambda: raw)
-    )
-    controller = builder.reconciles_with(reconcile).complete(manager())
-    for number, kind in enumerate((POD, CONFIG_MAP)):
-        source = controller._sources[number]
-        assert str(source) == f"kind source: {kind.group_kind}"
-        assert fed(builder_of(handler), number, Event("create", pod("x"))) == [NN("mapped", "x")]
-    assert controller._sources[2] is raw
-
-
-def builder_of(handler: EventHandler) -> Builder:
-    return Builder().named("c").watches(POD, handler).watches_metadata(CONFIG_MAP, handler)
-
-
-def test_a_watch_may_ask_for_metadata_only() -> None:  # RT-BL-06
-    builder = complete().watches_metadata(CONFIG_MAP, enqueue_object()).owns(POD, only_metadata=True)
-    m = manager()
-    controller = builder.complete(m)
-    assert set(builder.informers) == {(GROUP, "full"), (CONFIG_MAP, "metadata"), (POD, "metadata")}
-    for number, kind in enumerate((GROUP, CONFIG_MAP, POD)):
-        source = controller._sources[number]
-        assert isinstance(source, InformerSource)
-        assert source._form == ("full" if kind == GROUP else "metadata")
 
 
 @pytest.mark.looptime
