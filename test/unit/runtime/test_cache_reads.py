@@ -334,15 +334,16 @@ async def test_a_kind_that_is_not_served_is_looked_for_every_ten_seconds() -> No
     """RT-CA-15, RT-EH-08."""
     late = GVK("late.example.com", "v1", "Plane")
     found = {"resources": [{"name": "planes", "kind": "Plane", "namespaced": True}]}
-    missing = [refused(404, "NotFound")] * 2
+    unknown = refused(404, "NotFound")
     async with ScriptedServer().running() as server, Transport(ClusterConfig(server.url)) as transport:
-        server.answers(*missing, answer(200, orjson.dumps(found)), listing(5))
+        # Each look asks for everything at once, which this server does not know, then for the group.
+        server.answers(*[unknown, unknown] * 2, unknown, answer(200, orjson.dumps(found)), listing(5))
         clock, mapper = Paused(), RestMapper(transport)
         cache = Cache(transport, mapper, clock=clock, streaming=False, first_list_jitter=0.0)
         cache.declare(late)
         task = asyncio.create_task(cache.run())
         for looks in (1, 2):
-            await server.asked_at_least(looks)
+            await server.asked_at_least(2 * looks)
             async with asyncio.timeout(5):
                 await clock.slept.wait()
             assert clock.sleeping == [10.0] * looks
