@@ -111,7 +111,7 @@ async def fleet(env: EnvTest) -> AsyncIterator[Fleet]:
 
 
 async def test_a_stopped_leader_hands_over_within_5_seconds(fleet: Fleet) -> None:
-    """RT-AC-05, RT-LE-36, RT-MG-29: the lease is released as soon as the controllers have ended, events tell it."""
+    """RT-AC-05, RT-MG-29: the lease is released as soon as the controllers have ended, events tell it."""
     leader = await fleet.add()
     await fleet.works(leader)
     standby = await fleet.add()
@@ -162,7 +162,7 @@ async def test_fifty_killed_leaders(fleet: Fleet) -> None:  # RT-AC-05
 
 
 async def test_a_leader_that_was_paused_beyond_its_lease_writes_nothing_and_ends(fleet: Fleet) -> None:
-    """RT-LE-24, RT-LE-32, RT-MG-27: it wakes up with a full queue, and another leader at work."""
+    """RT-MG-27: it wakes up with a full queue, and another leader at work."""
     leader = await fleet.add()
     await fleet.works(leader)
     standby = await fleet.add()
