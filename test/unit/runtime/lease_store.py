@@ -214,7 +214,8 @@ class LeaseServer:
     """The store over HTTP; whatever is not the Lease is taken as an event and answered as it came.
 
     answering: cleared, every request hangs. asked: method, path, peer and user agent of each request. delays: what is
-    awaited before the answer to a path that ends so. on_release: told when the holder is emptied.
+    awaited before the answer to a path that ends so. on_release: told when the holder is emptied. busiest: how many
+    requests about Leases were answered at once, `pace` seconds each.
     """
 
     def __init__(self, store: LeaseStore) -> None:
@@ -224,6 +225,8 @@ class LeaseServer:
         self.answering.set()
         self.asked: list[tuple[str, str, Any, str]] = []
         self.queries: list[tuple[str, str, dict[str, str]]] = []
+        self.pace = 0.0
+        self.busy = self.busiest = 0
         self.delays: dict[str, Callable[[str], Awaitable[None]]] = {}
         self.on_release: Callable[[], None] = lambda: None
         self.events: list[RawObject] = []
@@ -240,6 +243,12 @@ class LeaseServer:
             await self.delays[last](last)
         try:
             if request.path.startswith(PATH):
+                self.busy += 1
+                self.busiest = max(self.busiest, self.busy)
+                try:
+                    await asyncio.sleep(self.pace)
+                finally:
+                    self.busy -= 1
                 act = {"GET": lambda _: self.store.get(), "POST": self.store.create, "PUT": self.store.update}
                 answer = act[request.method](body)
                 if request.method == "PUT" and not body["spec"]["holderIdentity"]:
