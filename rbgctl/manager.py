@@ -18,6 +18,7 @@ from rbgctl.controllers.instance import controller as instance
 from rbgctl.controllers.instanceset import controller as instanceset
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.builder import Builder
+from rbgctl.runtime.certwatcher import ServingCertificate
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.errors import ApiError, NotFound, TransportError
@@ -25,7 +26,6 @@ from rbgctl.runtime.http_server import AddressError
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
-from rbgctl.runtime.metrics_server import ServingCertificate
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 
@@ -59,6 +59,8 @@ class ManagerOptions:
     metrics_cert_name: str = "tls.crt"
     metrics_cert_key: str = "tls.key"
     health_probe_bind_address: str = ":8082"
+    enable_pprof: bool = False
+    pprof_bind_address: str = ":6060"
     max_concurrent_reconciles: int = 10
     cache_sync_timeout: float = 120.0
     watch_timeout: float | None = None
@@ -85,6 +87,7 @@ def runtime_options(options: ManagerOptions) -> RuntimeOptions:
         metrics_address=options.metrics_bind_address,
         metrics_secure=options.metrics_secure,
         metrics_certificate=certificate,
+        pprof_address=options.pprof_bind_address if options.enable_pprof else "0",
         max_concurrent=options.max_concurrent_reconciles,
         cache_sync_timeout=options.cache_sync_timeout,
         watch_timeout=(watch, watch) if watch is not None else DEFAULT_WATCH_TIMEOUT,

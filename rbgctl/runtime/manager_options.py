@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from rbgctl.runtime.metrics_server import ServingCertificate
+from rbgctl.runtime.certwatcher import ServingCertificate
 
 if TYPE_CHECKING:
     from rbgctl.runtime.manager import Manager
@@ -32,7 +32,9 @@ class ManagerOptions:
     cache_sync_timeout: seconds until kinds that cannot be listed stop the manager.
     watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
     serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
-    metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
+    metrics_address: "" is the default one, :8080. metrics_secure: TLS and authorised requests only.
+    pprof_address: profiles of the process; without a host it listens on localhost only.
+    elector: makes the leader elector; None leads at once.
     """
 
     name: str = "manager"
@@ -41,6 +43,7 @@ class ManagerOptions:
     metrics_address: str = "0"
     metrics_secure: bool = True
     metrics_certificate: ServingCertificate | None = None
+    pprof_address: str = "0"
     graceful_shutdown: float = 30.0
     max_concurrent: int = 1
     concurrency: Mapping[str, int] = field(default_factory=dict)
