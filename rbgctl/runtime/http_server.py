@@ -16,6 +16,7 @@ from rbgctl.runtime.http_connection import HttpLimits, Inner, LimitedConnection,
 _log = structlog.get_logger("rbgctl.runtime.http_server")
 
 MAX_HEADERS = 1 << 14
+LINGERING_SECONDS = 2.0
 
 
 class AddressError(ValueError):
@@ -84,6 +85,8 @@ class HttpServer:
             max_line_size=limits.head_bytes,
             max_field_size=limits.head_bytes,
             max_headers=MAX_HEADERS,
+            # A body that nobody wants is read a little longer, so that its sender gets to see the answer.
+            lingering_time=LINGERING_SECONDS,
             shutdown_timeout=limits.shutdown_seconds,
         )
         await runner.setup()

@@ -180,9 +180,7 @@ def _waits(awaited: Any) -> Iterator[str]:
                 frame = getattr(awaited, f"{kind}_frame")
                 then = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
         if frame is None:
-            if awaited is not None:
-                yield f"    {type(awaited).__module__}.{type(awaited).__qualname__}\n"
-            return
+            return  # a future: whoever completes it is not known
         code = frame.f_code
         source = linecache.getline(code.co_filename, frame.f_lineno).strip()
         yield f"    {code.co_qualname} ({_short(code.co_filename)}:{frame.f_lineno})  {source}\n"

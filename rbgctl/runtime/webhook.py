@@ -145,7 +145,7 @@ class WebhookServer:
             async with asyncio.timeout(DIAL_SECONDS):
                 _, writer = await asyncio.open_connection(nearby, self.port, ssl=context)
         except (OSError, TimeoutError) as error:
-            raise RuntimeError(f"webhook server is not reachable: {error or 'timeout'}") from error
+            raise RuntimeError(f"webhook server is not reachable: {str(error) or 'timeout'}") from error
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()

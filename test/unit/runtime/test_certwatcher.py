@@ -14,6 +14,7 @@ from unit.runtime import tls
 
 from rbgctl.runtime.certwatcher import CertificateError, CertWatcher, Pair, server_context
 from rbgctl.runtime.metrics import Registry
+from rbgctl.runtime.testing.asserts import eventually
 from rbgctl.runtime.testing.certificates import Authority
 
 
@@ -259,12 +260,12 @@ async def handshakes_during_rotation(folder: Path) -> set[bytes]:
     pairs = [tls.issue() for _ in range(4)]
     tls.write(folder, pairs[0])
     watched = Watched(folder)
-    seen: set[bytes] = set()
+    served: list[bytes] = []
     end = threading.Event()
 
     async def client(port: int) -> None:
         while not end.is_set():
-            seen.add(await tls.served(port))
+            served.append(await tls.served(port))
 
     async def clients(port: int) -> None:
         async with asyncio.TaskGroup() as group:
@@ -277,18 +278,14 @@ async def handshakes_during_rotation(folder: Path) -> set[bytes]:
             for number in range(1, 41):
                 tls.write(folder, pairs[number % len(pairs)])
                 assert watched.watcher.read()
-                before = len(seen)
-                # The clients, on another thread, have their handshakes in between and at the same time.
-                while len(seen) == before < len(pairs) and not running.done():
-                    await asyncio.sleep(0.005)
-                await asyncio.sleep(0.005)
-                if running.done():
-                    break
+                # Some handshakes later, and in the middle of others.
+                enough = len(served) + 3
+                await eventually(lambda enough=enough: len(served) >= enough or running.done(), interval=0.002)
         finally:
             end.set()
             await running
-    assert seen <= {tls.der(pair[0]) for pair in pairs}
-    return seen
+    assert set(served) <= {tls.der(pair[0]) for pair in pairs}
+    return set(served)
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
