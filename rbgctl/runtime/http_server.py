@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import socket
 import ssl
 from collections.abc import Callable
 from typing import cast
@@ -127,7 +128,9 @@ class HttpServer:
             known = error.errno is not None and error.errno in errno.errorcode
             reason = os.strerror(error.errno or 0) if known else error.strerror
             raise OSError(error.errno, f"the {self} cannot listen on {where}: {reason}") from error
-        self.port = server.sockets[0].getsockname()[1]
+        # On all interfaces a free port is another one for IPv6 than for IPv4.
+        names = {sock.family: sock.getsockname() for sock in reversed(server.sockets)}
+        self.port = names.get(socket.AF_INET, server.sockets[0].getsockname())[1]
         return server
 
     def _renewal_ended(self, task: "asyncio.Task[None]") -> None:
