@@ -129,8 +129,8 @@ class HttpServer:
             reason = os.strerror(error.errno or 0) if known else error.strerror
             raise OSError(error.errno, f"the {self} cannot listen on {where}: {reason}") from error
         # On all interfaces a free port is another one for IPv6 than for IPv4.
-        names = {sock.family: sock.getsockname() for sock in reversed(server.sockets)}
-        self.port = names.get(socket.AF_INET, server.sockets[0].getsockname())[1]
+        sockets = sorted(server.sockets, key=lambda sock: sock.family != socket.AF_INET)
+        self.port = sockets[0].getsockname()[1]
         return server
 
     def _renewal_ended(self, task: "asyncio.Task[None]") -> None:
