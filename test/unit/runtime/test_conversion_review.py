@@ -212,7 +212,7 @@ async def worst_lag(work: Any) -> tuple[float, float]:
     return worst, took
 
 
-@pytest.mark.parametrize(("size", "seconds"), [(6_400, 0.0), (6_400, 0.002), (60_000, 0.0)])
+@pytest.mark.parametrize(("size", "seconds"), [(6_400, 0.0), (100, 0.002), (60_000, 0.0)])
 async def test_converting_500_objects_keeps_the_loop_free(size: int, seconds: float) -> None:  # RT-WH-10
     """The lag is below 50 ms. Other processes may take the processor away: the best of five counts."""
     body = review(*(car(f"c{n}", blob=["x" * 90] * (size // 100)) for n in range(500)))

@@ -191,6 +191,16 @@ async def test_idle_and_slow_connections_are_closed() -> None:  # RT-HZ-04
         assert again.count(b"HTTP/1.1 200 ") == 2
 
 
+async def test_a_later_head_on_the_same_connection_has_to_arrive_in_time_too() -> None:  # RT-HZ-04
+    async with serving(HttpLimits(head_seconds=0.3, idle_seconds=1000)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n1 1 0")
+        writer.write(HEAD)
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
+
+
 async def test_a_connection_serves_many_requests_with_bodies() -> None:
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b"\r\n\r\n" * 50_000
     async with serving(HttpLimits(head_bytes=1000)) as port:
