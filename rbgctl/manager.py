@@ -20,6 +20,7 @@ from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.certwatcher import ServingCertificate
 from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.errors import ApiError, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError
@@ -32,6 +33,9 @@ from rbgctl.runtime.tracing import Tracing
 _log = structlog.get_logger("rbgctl.manager")
 
 CRD: Final = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
+GO_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Machines by the names that Go programs, and so our User-Agents, use."""
+
 DEFAULT_WATCH_TIMEOUT: Final = (300.0, 600.0)
 
 CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
@@ -64,13 +68,16 @@ class ManagerOptions:
     max_concurrent_reconciles: int = 10
     cache_sync_timeout: float = 120.0
     watch_timeout: float | None = None
+    kube_api_qps: float | None = None
+    kube_api_burst: int | None = None
     log_level: str = "info"
     log_encoding: str = "json"
 
 
 def user_agent(product: str) -> str:
     """The User-Agent of a controller's client (RT-ID-04)."""
-    return identity.user_agent(product, __version__, "", f"{sys.platform}/{platform.machine()}")
+    machine = platform.machine()
+    return identity.user_agent(product, __version__, "", f"{sys.platform}/{GO_ARCHITECTURES.get(machine, machine)}")
 
 
 def runtime_options(options: ManagerOptions) -> RuntimeOptions:
@@ -92,6 +99,7 @@ def runtime_options(options: ManagerOptions) -> RuntimeOptions:
         cache_sync_timeout=options.cache_sync_timeout,
         watch_timeout=(watch, watch) if watch is not None else DEFAULT_WATCH_TIMEOUT,
         compress=bool(options.kubeconfig),
+        rate=RequestRate.of(options.kube_api_qps, options.kube_api_burst),
     )
 
 

@@ -41,6 +41,10 @@ def manager(
     max_concurrent_reconciles: Annotated[int, typer.Option(min=1, help="per controller")] = 10,
     cache_sync_timeout: Annotated[str, typer.Option(help="per controller, like 2m0s")] = "2m0s",
     watch_timeout: Annotated[str, typer.Option(help="server-side duration of each watch; 5-10 minutes if empty")] = "",
+    kube_api_qps: Annotated[
+        float | None, typer.Option(help="requests a second per controller and kind; no limit if unset or negative")
+    ] = None,
+    kube_api_burst: Annotated[int | None, typer.Option(help="with --kube-api-qps; 30 if unset")] = None,
     zap_devel: Annotated[bool, typer.Option(help="console log at debug level")] = False,
     development: Annotated[bool, typer.Option(help="same as --zap-devel")] = False,
     zap_encoder: Annotated[str, typer.Option(help="json or console")] = "",
@@ -64,6 +68,8 @@ def manager(
             max_concurrent_reconciles=max_concurrent_reconciles,
             cache_sync_timeout=parse_go_duration(cache_sync_timeout),
             watch_timeout=parse_go_duration(watch_timeout) if watch_timeout else None,
+            kube_api_qps=kube_api_qps,
+            kube_api_burst=kube_api_burst,
             log_level=zap_log_level or ("debug" if zap_devel or development else "info"),
             log_encoding=zap_encoder or ("console" if zap_devel or development else "json"),
         )

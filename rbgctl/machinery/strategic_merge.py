@@ -21,10 +21,10 @@ JSON = Any
 Object = dict[str, JSON]
 T = TypeVar("T")
 
-_PATCH: Final = "$patch"
+DIRECTIVE: Final = "$patch"
 _RETAIN: Final = "$retainKeys"
-_REMOVE: Final = "$deleteFromPrimitiveList/"
-_ORDER: Final = "$setElementOrder/"
+DELETE_FROM_LIST: Final = "$deleteFromPrimitiveList/"
+ELEMENT_ORDER: Final = "$setElementOrder/"
 _NOTHING: Final = object()
 
 
@@ -64,13 +64,13 @@ def strategic_merge(original: Mapping[str, JSON], patch: Mapping[str, JSON], sch
 
 
 def _merge(original: Mapping[str, JSON], patch: Mapping[str, JSON], schema: Schema, path: str) -> Object:
-    if _PATCH in patch:
-        return _whole_map(patch[_PATCH], patch, path)
+    if DIRECTIVE in patch:
+        return _whole_map(patch[DIRECTIVE], patch, path)
     result = _retained(original, patch, path)
-    orders = {k.removeprefix(_ORDER): v for k, v in patch.items() if k.startswith(_ORDER) and v}
-    removals = {k.removeprefix(_REMOVE): v for k, v in patch.items() if k.startswith(_REMOVE)}
+    orders = {k.removeprefix(ELEMENT_ORDER): v for k, v in patch.items() if k.startswith(ELEMENT_ORDER) and v}
+    removals = {k.removeprefix(DELETE_FROM_LIST): v for k, v in patch.items() if k.startswith(DELETE_FROM_LIST)}
     for name, value in patch.items():
-        if name.startswith((_ORDER, _REMOVE)) or name == _RETAIN:
+        if name.startswith((ELEMENT_ORDER, DELETE_FROM_LIST)) or name == _RETAIN:
             continue
         made = _value(result.get(name), value, schema.of(name), _at(path, name), orders.get(name))
         if made is _NOTHING:
@@ -82,7 +82,7 @@ def _merge(original: Mapping[str, JSON], patch: Mapping[str, JSON], schema: Sche
             result[name] = _merged_list(result[name], [], schema.of(name), _at(path, name), order)
     for name, gone in removals.items():
         if isinstance(result.get(name), list):
-            unwanted = _list(gone, _at(path, _REMOVE + name))
+            unwanted = _list(gone, _at(path, DELETE_FROM_LIST + name))
             result[name] = [item for item in result[name] if not any(_same(item, other) for other in unwanted)]
     return result
 
@@ -98,7 +98,7 @@ def _value(old: JSON, new: JSON, schema: Schema, path: str, order: JSON) -> JSON
 def _fresh(value: JSON) -> JSON:
     """A value that meets nothing of its type: without nulls, and without everything that carries `$patch`."""
     if isinstance(value, Mapping):
-        if _PATCH in value:
+        if DIRECTIVE in value:
             return _NOTHING
         fields = {name: _fresh(item) for name, item in value.items()}
         return {name: item for name, item in fields.items() if item is not _NOTHING}
@@ -111,8 +111,8 @@ def _whole_map(directive: JSON, patch: Mapping[str, JSON], path: str) -> Object:
     if directive == "delete":
         return {}
     if directive == "replace":
-        return {name: value for name, value in patch.items() if name != _PATCH}
-    raise StrategicMergeError(f"{_at(path, _PATCH)} is {directive!r}, use replace or delete")
+        return {name: value for name, value in patch.items() if name != DIRECTIVE}
+    raise StrategicMergeError(f"{_at(path, DIRECTIVE)} is {directive!r}, use replace or delete")
 
 
 def _retained(original: Mapping[str, JSON], patch: Mapping[str, JSON], path: str) -> Object:
@@ -149,7 +149,7 @@ def _merged_objects(
         place = f"{path}[{n}]"
         if not isinstance(item, Mapping):
             raise StrategicMergeError(f"{place} is {item!r}, use an object with {key}")
-        match item.get(_PATCH):
+        match item.get(DIRECTIVE):
             case None:
                 additions.append(_keyed(item, key, place))
             case "delete":
@@ -158,10 +158,10 @@ def _merged_objects(
             case "replace":
                 replace = True
             case other:
-                raise StrategicMergeError(f"{_at(place, _PATCH)} is {other!r}, use replace or delete")
+                raise StrategicMergeError(f"{_at(place, DIRECTIVE)} is {other!r}, use replace or delete")
     if replace:
         if order is not None:
-            raise StrategicMergeError(f"{path}: {_PATCH} replace and {_ORDER} exclude each other")
+            raise StrategicMergeError(f"{path}: {DIRECTIVE} replace and {ELEMENT_ORDER} exclude each other")
         return additions
 
     def same(one: JSON, other: JSON) -> bool:
@@ -180,11 +180,11 @@ def _merged_objects(
 
 
 def _element_order(order: JSON, patch: Sequence[Object], key: str, path: str) -> list[Object]:
-    wanted = [_keyed(item, key, f"{_ORDER}{path}[{n}]") for n, item in enumerate(_list(order, path))]
+    wanted = [_keyed(item, key, f"{ELEMENT_ORDER}{path}[{n}]") for n, item in enumerate(_list(order, path))]
     rest = iter(wanted)
     for item in patch:
         if not any(_same(item[key], other[key]) for other in rest):
-            raise StrategicMergeError(f"{path}: {key} {item[key]!r} does not stand where {_ORDER} wants it")
+            raise StrategicMergeError(f"{path}: {key} {item[key]!r} does not stand where {ELEMENT_ORDER} wants it")
     return wanted
 
 

@@ -9,43 +9,13 @@ that a pod template does not have are gone.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
 from rbgctl.machinery.gvk import RawObject
-from rbgctl.machinery.strategic_merge import Schema, StrategicMergeError, strategic_merge
+from rbgctl.machinery.merge_keys import POD_TEMPLATE
+from rbgctl.machinery.strategic_merge import StrategicMergeError, strategic_merge
 from rbgctl.planning.typed_encoding import rendered_pod_template
-
-_BY_NAME: Final = Schema(key="name")
-_CONTAINERS: Final = Schema(
-    key="name",
-    fields={
-        "env": _BY_NAME,
-        "ports": Schema(key="containerPort"),
-        "volumeMounts": Schema(key="mountPath"),
-        "volumeDevices": Schema(key="devicePath"),
-    },
-)
-
-POD_TEMPLATE: Final = Schema(
-    fields={
-        "metadata": Schema(fields={"ownerReferences": Schema(key="uid"), "finalizers": Schema(a_set=True)}),
-        "spec": Schema(
-            fields={
-                "containers": _CONTAINERS,
-                "initContainers": _CONTAINERS,
-                "ephemeralContainers": _CONTAINERS,
-                "volumes": _BY_NAME,
-                "imagePullSecrets": _BY_NAME,
-                "schedulingGates": _BY_NAME,
-                "resourceClaims": _BY_NAME,
-                "hostAliases": Schema(key="ip"),
-                "topologySpreadConstraints": Schema(key="topologyKey"),
-            }
-        ),
-    }
-)
-"""The lists of a PodTemplateSpec that merge; all others are replaced (RBG-71)."""
 
 
 class TemplateError(ValueError):

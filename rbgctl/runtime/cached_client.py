@@ -1,16 +1,21 @@
 """The client of a controller: reads from the cache, writes live, and fences what it wrote (RT-CA-20, RT-CA-21)."""
 
 import asyncio
-from collections.abc import Coroutine, Hashable, Mapping
+from collections.abc import Collection, Coroutine, Hashable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
-from rbgctl.runtime.client import LiveClient, ObjectList, Propagation, Reader
-from rbgctl.runtime.errors import ApiError, NotFound, TransportError
+from rbgctl.runtime.client import LiveClient, ObjectList, Propagation
+from rbgctl.runtime.errors import ApiError, NotFound, NotSent, TransportError
+from rbgctl.runtime.kind_options import Form
 from rbgctl.runtime.patch import Patch
+from rbgctl.runtime.tracing import Tracing
+from rbgctl.runtime.write_links import GONE
 
 T = TypeVar("T")
+
+_OFF = Tracing()
 
 
 class FenceRecorder(Protocol):
@@ -29,23 +34,61 @@ class FenceRecorder(Protocol):
     ) -> None: ...
 
 
-class CachedReader(Reader, FenceRecorder, Protocol):
-    """A cache that can be read and told of writes."""
+class CachedReader(FenceRecorder, Protocol):
+    """A cache that can be read and told of writes, see `Cache`."""
+
+    def caches(self, gvk: GVK, form: Form | None = None) -> bool: ...
+
+    async def get(self, gvk: GVK, key: NN, form: Form | None = None) -> RawObject: ...
+
+    async def list(
+        self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None, form: Form | None = None
+    ) -> ObjectList: ...
 
 
 class CachedClient:
-    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21)."""
+    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21).
 
-    def __init__(self, cache: CachedReader, live: LiveClient, owner: Hashable) -> None:
+    A kind is read live when the cache was not told to hold it, or holds no more than metadata and bodies are asked for,
+    and when it is among `uncached` (RT-CL-30). What always has to be of this moment is read with a LiveClient instead.
+    tracing: told which version of an object each write made (RT-TR-05).
+    """
+
+    def __init__(
+        self,
+        cache: CachedReader,
+        live: LiveClient,
+        owner: Hashable,
+        *,
+        uncached: Collection[GVK] = (),
+        tracing: Tracing | None = None,
+    ) -> None:
         self._cache = cache
         self._live = live
         self._owner = owner
+        self._uncached = uncached
+        self._tracing = tracing or _OFF
 
-    async def get(self, gvk: GVK, key: NN) -> RawObject:
-        return await self._cache.get(gvk, key)
+    async def get(self, gvk: GVK, key: NN, *, form: Form = "full") -> RawObject:
+        """One object; form "metadata" asks for no more than apiVersion, kind and metadata. Raises NotFound."""
+        if self._is_live(gvk, form):
+            return await self._live.get(gvk, key, form=form)
+        return _in_form(await self._cache.get(gvk, key, self._cached_form(gvk, form)), form)
 
-    async def list(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> ObjectList:
-        return await self._cache.list(gvk, namespace, labels=labels)
+    async def list(
+        self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None, form: Form = "full"
+    ) -> ObjectList:
+        """All matching objects; a cached answer has no resourceVersion (RT-CL-32)."""
+        if self._is_live(gvk, form):
+            return await self._live.list(gvk, namespace, labels=labels, form=form)
+        found = await self._cache.list(gvk, namespace, labels=labels, form=self._cached_form(gvk, form))
+        return ObjectList([_in_form(obj, form) for obj in found.items])
+
+    def _is_live(self, gvk: GVK, form: Form) -> bool:
+        return gvk in self._uncached or not self._cache.caches(gvk, "full" if form == "full" else None)
+
+    def _cached_form(self, gvk: GVK, form: Form) -> Form:
+        return "metadata" if form == "metadata" and self._cache.caches(gvk, "metadata") else "full"
 
     async def create(self, obj: RawObject, *, field_manager: str = "") -> RawObject:
         return await self._written(GVK.of(obj), NN.of(obj), self._live.create(obj, field_manager=field_manager))
@@ -85,8 +128,10 @@ class CachedClient:
             raise
         if left is None:
             self._cache.record_write(self._owner, gvk, key, gone_uid=uid or "*")
+            self._tracing.wrote(uid or "", GONE)
         else:
             self._record(gvk, left)
+            self._wrote(left)
         return left
 
     def saw(self, obj: RawObject) -> None:
@@ -96,6 +141,7 @@ class CachedClient:
     async def _written(self, gvk: GVK, key: NN, call: Coroutine[Any, Any, RawObject]) -> RawObject:
         answer = await self._outcome(gvk, key, call)
         self._record(gvk, answer)
+        self._wrote(answer)
         return answer
 
     async def _outcome(self, gvk: GVK, key: NN, call: Coroutine[Any, Any, T]) -> T:
@@ -104,9 +150,11 @@ class CachedClient:
         except (TransportError, ApiError, ValueError, asyncio.CancelledError) as error:
             # Broken off in the middle, given up by the server, or answered with what is no JSON (a proxy's page): it
             # may have happened all the same (RT-CA-21).
-            sent = not isinstance(error, TransportError) or error.kind not in {"refused", "dns", "tls"}
+            unsent = isinstance(error, NotSent) or (
+                isinstance(error, TransportError) and error.kind in {"refused", "dns", "tls"}
+            )
             failed_later = not isinstance(error, ApiError) or error.code >= 500
-            if key.name and sent and failed_later:
+            if key.name and not unsent and failed_later:
                 self._cache.record_write(self._owner, gvk, key, unknown=True)
             raise
 
@@ -114,3 +162,12 @@ class CachedClient:
         meta = answer["metadata"]
         rv, labels = meta.get("resourceVersion") or "", meta.get("labels") or {}
         self._cache.record_write(self._owner, gvk, NN.of(answer), rv=rv, labels=labels)
+
+    def _wrote(self, answer: RawObject) -> None:
+        if self._tracing.enabled:
+            meta = answer["metadata"]
+            self._tracing.wrote(meta.get("uid") or "", meta.get("resourceVersion") or "")
+
+
+def _in_form(obj: RawObject, form: Form) -> RawObject:
+    return obj if form == "full" else {key: obj[key] for key in ("apiVersion", "kind", "metadata")}

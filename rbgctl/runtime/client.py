@@ -3,26 +3,35 @@
 Arguments are never changed; answers are new objects. See `cached_client` for the client that controllers use.
 """
 
-import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
-import msgspec
 import orjson
 
-from rbgctl.machinery.canonical_json import escape_html
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
+from rbgctl.runtime.answers import lives_on, object_of, read_page, stamped
+from rbgctl.runtime.client_limits import ClientLimits
+from rbgctl.runtime.client_protocols import (
+    Client,
+    FieldValidation,
+    Form,
+    ObjectList,
+    Propagation,
+    Reader,
+    VersionMatch,
+    Writer,
+)
+from rbgctl.runtime.conflict_retry import retry_on_conflict
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import ApiError, Conflict, needs_relist
-from rbgctl.runtime.list_page import ListMeta, list_page
+from rbgctl.runtime.errors import ApiError, needs_relist
 from rbgctl.runtime.patch import Patch
+from rbgctl.runtime.request_bodies import delete_options, encoded, named, written
 from rbgctl.runtime.transport import Pool, Response, Transport
 
 __all__ = [
     "Client",
+    "FieldValidation",
     "Form",
     "LiveClient",
     "ObjectList",
@@ -34,66 +43,16 @@ __all__ = [
 ]
 
 PAGE_SIZE = 500
-DECODE_BYTES = 1 << 16
 METADATA = "application/json;as=PartialObjectMetadata{list};g=meta.k8s.io;v=v1,application/json"
-
-T = TypeVar("T")
-Form = Literal["full", "metadata"]
-Propagation = Literal["Orphan", "Background", "Foreground"]
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectList:
-    """The items of a list and the resourceVersion of the collection (empty when read from a cache)."""
-
-    items: list[RawObject]
-    resource_version: str = ""
-
-
-class Reader(Protocol):
-    """Reads objects, from a cache or live."""
-
-    async def get(self, gvk: GVK, key: NN) -> RawObject: ...
-
-    async def list(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> ObjectList: ...
-
-
-class Writer(Protocol):
-    """Writes objects."""
-
-    async def create(self, obj: RawObject, *, field_manager: str = "") -> RawObject: ...
-
-    async def update(self, obj: RawObject, *, subresource: str = "", field_manager: str = "") -> RawObject: ...
-
-    async def patch(
-        self, gvk: GVK, key: NN, patch: Patch, *, subresource: str = "", field_manager: str = ""
-    ) -> RawObject: ...
-
-    async def apply(
-        self, obj: RawObject, *, field_manager: str, force: bool = True, subresource: str = ""
-    ) -> RawObject: ...
-
-    async def delete(
-        self,
-        gvk: GVK,
-        key: NN,
-        *,
-        uid: str | None = None,
-        rv: str | None = None,
-        propagation: Propagation | None = None,
-        grace_seconds: int | None = None,
-    ) -> RawObject | None: ...
-
-
-class Client(Reader, Writer, Protocol):
-    """Both."""
+APPLY = "application/apply-patch+yaml"
 
 
 class LiveClient:
     """A Client that asks the server for everything. Lists are paged internally.
 
     `user_agent` names the controller: the API server records its first token as the manager of plain writes
-    (RT-ID-04, RT-ID-05). `gated=False` is for what every replica may write (Leases, election events).
+    (RT-ID-04), so a `field_manager` of that name is not sent again (RT-ID-05). `gated=False` is for what every replica
+    may write (Leases, election events). limits: of this client alone, see `client_limits`; None for none.
     """
 
     def __init__(
@@ -104,12 +63,15 @@ class LiveClient:
         user_agent: str = "rbgctl",
         gated: bool = True,
         pool: Pool = Pool.UNARY,
+        limits: ClientLimits | None = None,
     ) -> None:
         self._transport = transport
         self.mapper = mapper
         self._user_agent = user_agent
         self._gated = gated
         self._pool = pool
+        self._limits = limits
+        self._manager = user_agent.partition("/")[0]
 
     async def get(
         self, gvk: GVK, key: NN, *, subresource: str = "", rv: str = "", form: Form = "full", timeout: float = 60.0
@@ -121,8 +83,8 @@ class LiveClient:
         """
         path = await self._path(gvk, key, subresource)
         params = {"resourceVersion": rv} if rv else {}
-        found = _object(await self._call("GET", path, gvk, key, params=params, form=form, timeout=timeout), "GET")
-        return {**found, "apiVersion": gvk.api_version, "kind": gvk.kind} if form == "metadata" else found
+        found = object_of(await self._call("GET", path, gvk, key, params=params, form=form, timeout=timeout), "GET")
+        return stamped(found, gvk, form) if form == "metadata" else found
 
     async def list(
         self,
@@ -132,13 +94,21 @@ class LiveClient:
         labels: LabelSelector | None = None,
         fields: str = "",
         limit: int = PAGE_SIZE,
+        rv: str = "",
+        match: VersionMatch | None = None,
         form: Form = "full",
     ) -> ObjectList:
         """All matching objects, read in pages of `limit` (0: one page); a list that expires in the middle starts over
         once, unpaged. A selector that matches nothing is not asked for.
+
+        rv, match: how old the answer may be (RT-RV-02, RT-RV-03); by default it is the newest state.
         """
         resource = await self.mapper.resource(gvk)
         params = {"limit": str(limit)} if limit else {}
+        if rv:
+            params["resourceVersion"] = rv
+        if match is not None:
+            params["resourceVersionMatch"] = match
         if labels is not None:
             if labels.nothing:
                 return ObjectList([])
@@ -156,40 +126,92 @@ class LiveClient:
                 params = {k: v for k, v in params.items() if k not in {"limit", "continue"}}
                 items = []
                 continue
-            meta = await _read_page(answer, gvk, items)
+            meta = await read_page(answer, gvk, items, form=form)
             if not meta.continue_:
                 return ObjectList(items, meta.resource_version)
+            # The token names its snapshot; a version beside it is refused (RT-RV-04).
+            params = {k: v for k, v in params.items() if not k.startswith("resourceVersion")}
             params["continue"] = meta.continue_
 
-    async def create(self, obj: RawObject, *, field_manager: str = "", dry_run: bool = False) -> RawObject:
-        gvk, key = GVK.of(obj), NN.of(obj)
+    async def create(
+        self,
+        obj: RawObject,
+        *,
+        field_manager: str = "",
+        dry_run: bool = False,
+        field_validation: FieldValidation | None = None,
+    ) -> RawObject:
+        """The object as stored; `metadata.generateName` may stand for a name."""
+        gvk, key = written(obj)
         resource = await self.mapper.resource(gvk)
         if resource.namespaced and not key.namespace:
             raise ValueError(f"{gvk.kind} {key.name}: a namespace is required")
-        params = _params(field_manager, dry_run=dry_run)
+        params = self._params(field_manager, dry_run, field_validation)
         answer = await self._call("POST", resource.path(key.namespace), gvk, key, params=params, body=obj)
-        return _object(answer, "POST")
+        return object_of(answer, "POST")
 
-    async def create_subresource(self, gvk: GVK, key: NN, subresource: str, body: RawObject) -> RawObject:
+    async def create_subresource(
+        self,
+        gvk: GVK,
+        key: NN,
+        subresource: str,
+        body: RawObject,
+        *,
+        field_manager: str = "",
+        dry_run: bool = False,
+    ) -> RawObject:
         """POST to a sub-resource: token, eviction, binding. A body without name and namespace gets those of `key`."""
         path = await self._path(gvk, key, subresource)
-        parent = {"name": key.name, **({"namespace": key.namespace} if key.namespace else {})}
-        named = {**body, "metadata": {**parent, **(body.get("metadata") or {})}}
-        return _object(await self._call("POST", path, gvk, key, body=named), "POST")
+        params = self._params(field_manager, dry_run)
+        return object_of(await self._call("POST", path, gvk, key, params=params, body=named(body, key)), "POST")
 
-    async def update(self, obj: RawObject, *, subresource: str = "", field_manager: str = "") -> RawObject:
-        gvk, key = GVK.of(obj), NN.of(obj)
+    async def update(
+        self,
+        obj: RawObject,
+        *,
+        subresource: str = "",
+        field_manager: str = "",
+        dry_run: bool = False,
+        field_validation: FieldValidation | None = None,
+    ) -> RawObject:
+        """PUT the whole object; with its resourceVersion, Conflict says that somebody else was faster."""
+        gvk, key = written(obj)
         path = await self._path(gvk, key, subresource)
-        return _object(await self._call("PUT", path, gvk, key, params=_params(field_manager), body=obj), "PUT")
+        params = self._params(field_manager, dry_run, field_validation)
+        return object_of(await self._call("PUT", path, gvk, key, params=params, body=obj), "PUT")
+
+    async def update_subresource(
+        self,
+        gvk: GVK,
+        key: NN,
+        subresource: str,
+        body: RawObject,
+        *,
+        field_manager: str = "",
+        dry_run: bool = False,
+    ) -> RawObject:
+        """PUT a body of another kind than the parent's: a Scale. Name and namespace as in `create_subresource`."""
+        path = await self._path(gvk, key, subresource)
+        params = self._params(field_manager, dry_run)
+        return object_of(await self._call("PUT", path, gvk, key, params=params, body=named(body, key)), "PUT")
 
     async def patch(
-        self, gvk: GVK, key: NN, patch: Patch, *, subresource: str = "", field_manager: str = ""
+        self,
+        gvk: GVK,
+        key: NN,
+        patch: Patch,
+        *,
+        subresource: str = "",
+        field_manager: str = "",
+        dry_run: bool = False,
+        field_validation: FieldValidation | None = None,
     ) -> RawObject:
         path = await self._path(gvk, key, subresource)
+        params = self._params(field_manager, dry_run, field_validation)
         answer = await self._call(
-            "PATCH", path, gvk, key, params=_params(field_manager), body=patch.body, content_type=patch.content_type
+            "PATCH", path, gvk, key, params=params, body=patch.body, content_type=patch.content_type
         )
-        return _object(answer, "PATCH")
+        return object_of(answer, "PATCH")
 
     async def apply(
         self,
@@ -207,17 +229,13 @@ class LiveClient:
         """
         if not field_manager:
             raise ValueError("server-side apply needs a field manager")
-        gvk, key = GVK.of(obj), NN.of(obj)
-        params = _params(field_manager, dry_run=dry_run)
+        gvk, key = written(obj)
+        params = {"fieldManager": field_manager, **self._params("", dry_run, "Strict" if strict else None)}
         if force:
             params["force"] = "true"
-        if strict:
-            params["fieldValidation"] = "Strict"
         path = await self._path(gvk, key, subresource)
-        answer = await self._call(
-            "PATCH", path, gvk, key, params=params, body=obj, content_type="application/apply-patch+yaml"
-        )
-        return _object(answer, "PATCH")
+        answer = await self._call("PATCH", path, gvk, key, params=params, body=obj, content_type=APPLY)
+        return object_of(answer, "PATCH")
 
     async def delete(
         self,
@@ -228,19 +246,14 @@ class LiveClient:
         rv: str | None = None,
         propagation: Propagation | None = None,
         grace_seconds: int | None = None,
+        dry_run: bool = False,
     ) -> RawObject | None:
         """The object when it lives on (finalizers, grace), None when it is gone. A failed precondition is Conflict."""
-        options: RawObject = {"kind": "DeleteOptions", "apiVersion": "v1"}
         preconditions = {k: v for k, v in (("uid", uid), ("resourceVersion", rv)) if v}
-        if preconditions:
-            options["preconditions"] = preconditions
-        if propagation:
-            options["propagationPolicy"] = propagation
-        if grace_seconds is not None:
-            options["gracePeriodSeconds"] = grace_seconds
+        options = delete_options(propagation, grace_seconds, dry_run, preconditions)
         path = await self._path(gvk, key, "")
-        answer = _object(await self._call("DELETE", path, gvk, key, body=options), "DELETE")
-        return answer if answer.get("kind") != "Status" and _lives_on(answer) else None
+        answer = object_of(await self._call("DELETE", path, gvk, key, body=options), "DELETE")
+        return answer if answer.get("kind") != "Status" and lives_on(answer) else None
 
     async def delete_collection(
         self,
@@ -250,6 +263,8 @@ class LiveClient:
         labels: LabelSelector | None = None,
         fields: str = "",
         propagation: Propagation | None = None,
+        grace_seconds: int | None = None,
+        dry_run: bool = False,
     ) -> None:
         """Delete all that match; nothing for a selector that matches nothing."""
         resource = await self.mapper.resource(gvk)
@@ -258,11 +273,9 @@ class LiveClient:
             if labels.nothing:
                 return
             params["labelSelector"] = str(labels)
-        options: RawObject = {"kind": "DeleteOptions", "apiVersion": "v1"}
-        if propagation:
-            options["propagationPolicy"] = propagation
+        options = delete_options(propagation, grace_seconds, dry_run)
         path = resource.path(namespace)
-        _object(await self._call("DELETE", path, gvk, NN(namespace, ""), params=params, body=options), "DELETE")
+        object_of(await self._call("DELETE", path, gvk, NN(namespace, ""), params=params, body=options), "DELETE")
 
     async def get_scale(self, gvk: GVK, key: NN) -> RawObject:
         return await self.get(gvk, key, subresource="scale")
@@ -290,6 +303,8 @@ class LiveClient:
         if fields:
             params["fieldSelector"] = fields
         if labels is not None:
+            if labels.nothing:
+                return
             params["labelSelector"] = str(labels)
         async with self._transport.stream(
             resource.path(namespace),
@@ -297,6 +312,7 @@ class LiveClient:
             idle_timeout=timeout + 5,
             total_timeout=timeout + 5,
             user_agent=self._user_agent,
+            allowance=self._limits.allowance(gvk) if self._limits is not None else None,
         ) as stream:
             if stream.status != 200:
                 raise ApiError.from_response("GET", stream.status, stream.headers, await stream.body(), gvk=gvk)
@@ -306,6 +322,18 @@ class LiveClient:
                     if event["type"] == "ERROR":
                         raise ApiError.from_status(event["object"])
                     yield event["type"], event["object"]
+
+    def _params(
+        self, field_manager: str, dry_run: bool = False, field_validation: FieldValidation | None = None
+    ) -> dict[str, str]:
+        params = {}
+        if field_manager and field_manager != self._manager:
+            params["fieldManager"] = field_manager
+        if dry_run:
+            params["dryRun"] = "All"
+        if field_validation is not None:
+            params["fieldValidation"] = field_validation
+        return params
 
     async def _path(self, gvk: GVK, key: NN, subresource: str) -> str:
         resource = await self.mapper.resource(gvk)
@@ -329,18 +357,20 @@ class LiveClient:
         form: Form = "full",
         is_list: bool = False,
     ) -> Response:
-        answer = await self._transport.request(
-            method,
-            path,
-            params=params,
-            body=_encoded(body) if body is not None else None,
-            content_type=content_type or ("application/json" if body is not None else None),
-            accept="application/json" if form == "full" else METADATA.format(list="List" if is_list else ""),
-            user_agent=self._user_agent,
-            gated=self._gated,
-            pool=self._pool,
-            timeout=timeout,
-        )
+        with self._transport.tracing.request(method, path, params, content_type, self._user_agent):
+            answer = await self._transport.request(
+                method,
+                path,
+                params=params,
+                body=encoded(body) if body is not None else None,
+                content_type=content_type or ("application/json" if body is not None else None),
+                accept="application/json" if form == "full" else METADATA.format(list="List" if is_list else ""),
+                user_agent=self._user_agent,
+                gated=self._gated,
+                pool=self._pool,
+                timeout=timeout,
+                allowance=self._limits.allowance(gvk) if self._limits is not None else None,
+            )
         if not 200 <= answer.status < 300:
             resource = self.mapper.known(gvk)
             raise ApiError.from_response(
@@ -353,70 +383,3 @@ class LiveClient:
                 name=key.name,
             )
         return answer
-
-
-def _encoded(body: Any) -> bytes:
-    # Go escapes these characters in what it sends, and the API server stores raw extensions (ControllerRevision data)
-    # byte by byte: a patch would otherwise look like a change of immutable data.
-    return escape_html(orjson.dumps(body))
-
-
-def _params(field_manager: str, *, dry_run: bool = False) -> dict[str, str]:
-    params = {"fieldManager": field_manager} if field_manager else {}
-    if dry_run:
-        params["dryRun"] = "All"
-    return params
-
-
-def _object(answer: Response, method: str) -> RawObject:
-    try:
-        decoded = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise ApiError.from_response(method, 500, {}, answer.body)
-    if decoded.get("kind") == "Status" and decoded.get("status") != "Success":
-        raise ApiError.from_status(decoded)
-    return decoded
-
-
-async def _read_page(answer: Response, gvk: GVK, items: list[RawObject]) -> ListMeta:
-    try:
-        page = list_page(answer.body)
-    except msgspec.DecodeError as error:
-        raise ApiError.from_response("GET", 500, {}, answer.body, gvk=gvk) from error
-    decoded = 0
-    for raw in page.items or ():
-        slice_ = bytes(raw)
-        items.append({**orjson.loads(slice_), "apiVersion": gvk.api_version, "kind": gvk.kind})
-        decoded += len(slice_)
-        if decoded > DECODE_BYTES:
-            # Nothing may hold the loop for long, least of all a list (RT-MM-06).
-            decoded = 0
-            await asyncio.sleep(0)
-    return page.metadata
-
-
-def _lives_on(deleted: RawObject) -> bool:
-    """Whether an object that a DELETE was answered with still exists: some kinds are returned as they last were."""
-    meta = deleted["metadata"]
-    return bool(meta.get("deletionTimestamp") and (meta.get("finalizers") or meta.get("deletionGracePeriodSeconds")))
-
-
-async def retry_on_conflict(
-    fn: Callable[[], Awaitable[T]],
-    *,
-    steps: int = 5,
-    base: float = 0.01,
-    factor: float = 1.0,
-    jitter: float = 0.1,
-    rng: random.Random | None = None,
-) -> T:
-    """Call `fn` again while it raises Conflict, at most `steps` times, sleeping base·factorⁿ seconds in between."""
-    rng = rng or random.Random()
-    for step in range(steps - 1):
-        try:
-            return await fn()
-        except Conflict:
-            await asyncio.sleep(base * factor**step * (1 + jitter * rng.random()))
-    return await fn()

@@ -4,6 +4,7 @@ HTTP/1.1 needs a connection per watch, so watches have a pool of their own and c
 """
 
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -61,7 +62,7 @@ class Connections:
     @contextlib.asynccontextmanager
     async def session(self, pool: Pool) -> AsyncIterator[aiohttp.ClientSession]:
         """The pool's session for the length of one request."""
-        await self._follow_files()
+        await self.follow_files()
         lent = self._sessions.get(pool)
         if lent is None:
             lent = self._sessions[pool] = _Lent(self._open(pool))
@@ -89,7 +90,8 @@ class Connections:
         for lent in old.values():
             await lent.session.close()
 
-    async def _follow_files(self) -> None:
+    async def follow_files(self) -> None:
+        """Look at certificate files, at most once a second, and at the credential's; replace connections if changed."""
         pair = self._config.credential.client_cert()
         changed = pair != self._pair
         self._pair = pair
@@ -140,20 +142,35 @@ async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
         raise transport_error(error, f"{request.method} {request.url.path}") from error
 
 
+_BROKEN = ConnectionResetError, ConnectionAbortedError, BrokenPipeError
+
+
 def transport_error(error: BaseException, what: str) -> TransportError:
-    """Which kind of missing answer an exception of the HTTP library means (RT-ER-23)."""
+    """Which kind of missing answer an exception of the HTTP library means (RT-ER-23).
+
+    "refused", "dns" and "tls" mean that the server has not seen the request.
+    """
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
+    number = next((e.errno for e in (error, cause) if isinstance(e, OSError) and e.errno), None)
     match error:
         case TimeoutError():
             return TransportError("timeout", f"{what}: timed out")
+        case aiohttp.ClientHttpProxyError():
+            text = f"{what}: the proxy answered {error.status} {error.message} instead of connecting to the server"
+            return TransportError("refused", text)
         case aiohttp.ClientConnectorDNSError():
             return TransportError("dns", f"{what}: {error}")
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
             return TransportError("tls", f"{what}: {error}")
-        case aiohttp.ClientConnectorError():
-            refused = isinstance(error.os_error, ConnectionRefusedError)
-            return TransportError("refused" if refused else "reset", f"{what}: {error}")
-        case aiohttp.ClientPayloadError() if isinstance(error.__cause__, OSError):
-            return TransportError("reset", f"{what}: {error.__cause__}")
+        case _ if isinstance(cause, ssl.SSLError):
+            # With TLS 1.3 a refused client certificate is told after the handshake.
+            return TransportError("tls", f"{what}: {cause}")
+        case _ if number == errno.ETIMEDOUT:
+            return TransportError("timeout", f"{what}: {error}")
+        case aiohttp.ClientConnectorError() if not isinstance(cause, _BROKEN):
+            return TransportError("refused", f"{what}: {error}")
+        case aiohttp.ClientPayloadError() if isinstance(cause, OSError):
+            return TransportError("reset", f"{what}: {cause}")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
             return TransportError("eof", f"{what}: the server closed the connection")
         case ConnectionRefusedError():

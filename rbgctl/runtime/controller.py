@@ -9,91 +9,41 @@ reconciles finish and drops what is queued; the second cancellation of `run` end
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN
-from rbgctl.runtime.cache import Cache
+from rbgctl.runtime.cache import Cache, ResourceNotCached
 from rbgctl.runtime.cached_client import CachedClient
+from rbgctl.runtime.causes import CausedQueue
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
-from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, TerminalError
+from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
 from rbgctl.runtime.events import Recorder
 from rbgctl.runtime.groups import all_of
+from rbgctl.runtime.log import reconcile_keys
 from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics, Registry
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
+from rbgctl.runtime.reconcile_trace import ReconcileTrace, describe_outcome
+from rbgctl.runtime.reconciler import Context, Reconciler, Result
 from rbgctl.runtime.source import Source
-from rbgctl.runtime.tracing import Span, Tracing
+from rbgctl.runtime.store import Entry
+from rbgctl.runtime.traced_reads import TracedReads
+from rbgctl.runtime.tracing import NO_SPAN, Span, Tracing
 from rbgctl.runtime.workqueue import QueueShutDown, WorkQueue
+
+__all__ = ["Context", "Controller", "ControllerOptions", "ControllerSupport", "Reconciler", "Result"]
 
 _log = structlog.get_logger("rbgctl.runtime.controller")
 
 RECONCILE_TIMEOUT = 120.0
 CACHE_SYNC_TIMEOUT = 120.0
-TRACEPARENT = "tracing.k8s.io/traceparent"
 
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError, RecursionError, TypeError)
 """Exceptions that mean a defect of the program rather than a state of the world: counted as panics (RT-CT-22)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What should happen to the key next; nothing by default.
-
-    requeue_after: seconds until it must be looked at again, forgets its failures. requeue: again with back-off, which
-    keeps growing. priority: of that next time; the current one when None. An error beats them all.
-    """
-
-    requeue_after: float = 0.0
-    requeue: bool = False
-    priority: int | None = None
-
-
-@dataclass(slots=True)
-class Context:
-    """All a reconcile may use. Made for one run of one key; do not keep it."""
-
-    key: NN
-    controller: str
-    reconcile_id: str
-    cache: Cache
-    client: CachedClient
-    live: LiveClient
-    recorder: Recorder
-    log: Any
-    clock: Clock
-    rng: random.Random
-    span: Span
-    priority: int
-    _recorders: Callable[[str], Recorder]
-    _tracing: Tracing
-    _metrics: ControllerMetrics
-
-    def now(self) -> datetime:
-        """Aware, UTC."""
-        return self.clock.now()
-
-    def recorder_for(self, component: str) -> Recorder:
-        """The recorder of another event component; the controller's own for ""."""
-        return self._recorders(component) if component else self.recorder
-
-    def avoided_writes(self, count: int = 1) -> None:
-        """Count writes that were not sent because nothing would have changed."""
-        self._metrics.avoided_writes.inc(count)
-
-    def step(self, name: str) -> AbstractContextManager[Span]:
-        """A trace span around a phase: `with ctx.step("observe"): ...`."""
-        return self._tracing.span(f"step {name}")
-
-
-Reconciler = Callable[[Context], Awaitable[Result | None]]
-"""Brings one object closer to what it asks for. Called again after any error, so it must be idempotent at every
-await. Raise TerminalError when only a change of the object can help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +51,7 @@ class ControllerOptions:
     """How a controller runs.
 
     max_concurrent: reconciles at once; None takes the manager's setting for the kind (RT-BL-07).
-    cache_sync_timeout: seconds until sources that do not sync fail the controller.
+    cache_sync_timeout: seconds until sources that do not sync fail the controller; None takes the manager's setting.
     recover: treat defects (see BUGS) as errors of the key; False lets them stop the manager.
     reconcile_timeout: seconds after which a reconcile is cancelled and retried; None waits for ever.
     needs_leader: run only while elected. warmup: fill the queue before that already (RT-CT-16).
@@ -109,7 +59,7 @@ class ControllerOptions:
     """
 
     max_concurrent: int | None = None
-    cache_sync_timeout: float = CACHE_SYNC_TIMEOUT
+    cache_sync_timeout: float | None = None
     recover: bool = True
     reconcile_timeout: float | None = RECONCILE_TIMEOUT
     needs_leader: bool = True
@@ -119,12 +69,16 @@ class ControllerOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSupport:
-    """What a manager lends to its controllers. `live` already names the controller's User-Agent."""
+    """What a manager lends to its controllers. `live` already names the controller's User-Agent.
+
+    uncached: kinds that their clients read live although they are cached (RT-CL-30).
+    """
 
     cache: Cache
     live: LiveClient
     recorders: Callable[[str], Recorder]
     registry: Registry
+    uncached: frozenset[GVK] = frozenset()
     tracing: Tracing = field(default_factory=Tracing)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
@@ -153,7 +107,15 @@ class Controller:
         self._metrics = ControllerMetrics(support.registry, name, self.max_concurrent)
         queue_metrics = PrometheusQueueMetrics(support.registry, name)
         limiter: RateLimiter[NN] = self.options.limiter or controller_limiter(support.rng)
-        self.queue: WorkQueue[NN] = WorkQueue(support.clock, limiter, queue_metrics)
+        self._trace: ReconcileTrace | None = None
+        self._cache = support.cache
+        self.queue: WorkQueue[NN]
+        if support.tracing.enabled:
+            self.queue = caused = CausedQueue(support.clock, limiter, queue_metrics)
+            self._trace = ReconcileTrace(name, kind, support.tracing, self._cached, caused)
+            self._cache = TracedReads.of(support.cache, support.tracing, support.clock.monotonic)
+        else:
+            self.queue = WorkQueue(support.clock, limiter, queue_metrics)
         queue_metrics.measure(self.queue.unfinished_seconds, self.queue.longest_running_seconds)
         self._sources: list[Source] = []
         self._starting: asyncio.Task[None] | None = None
@@ -198,7 +160,8 @@ class Controller:
         await all_of(self._start_one(source) for source in self._sources)
 
     async def _start_one(self, source: Source) -> None:
-        seconds = self.options.cache_sync_timeout
+        given = self.options.cache_sync_timeout
+        seconds = CACHE_SYNC_TIMEOUT if given is None else given
         try:
             async with asyncio.timeout(seconds):
                 await source.start(self.queue)
@@ -285,27 +248,30 @@ class Controller:
     # -- one key ----------------------------------------------------------------------------------------------
 
     async def _process(self, key: NN, priority: int) -> None:
+        # A closure here would cost every reconcile its cells, traced or not.
         reconcile_id = str(uuid.UUID(int=self._support.rng.getrandbits(128), version=4))
-        log = self._logger(key, reconcile_id)
+        described = self._described(key, reconcile_id)
+        with reconcile_keys(described):
+            log = _log.bind(**described)
+            if self._trace is None:
+                await self._run_once(key, reconcile_id, priority, log, NO_SPAN)
+            else:
+                with self._trace.reconcile(key, reconcile_id, priority) as span:
+                    await self._run_once(key, reconcile_id, priority, log, span)
+
+    async def _run_once(self, key: NN, reconcile_id: str, priority: int, log: Any, span: Span) -> None:
         clock = self._support.clock
-        with self._support.tracing.span(
-            f"reconcile {self.name}",
-            kind="consumer",
-            attributes=lambda: self._attributes(key, reconcile_id, priority),
-            link=self._traceparent(key),
-        ) as span:
-            began = clock.monotonic()
-            try:
-                result, error = await self._call(self._context(key, reconcile_id, priority, log, span))
-            finally:
-                self._metrics.seconds.observe(clock.monotonic() - began)
-            outcome = self._decide(key, priority, result, error, log)
-            self._metrics.ended(outcome)
-            span.set(
-                lambda: {"reconcile.result": outcome, "reconcile.requeue_after_ms": int(result.requeue_after * 1000)}
-            )
-            if error is not None and not _is_routine(error):
-                span.fail(str(error))
+        began = clock.monotonic()
+        try:
+            result, error = await self._call(self._context(key, reconcile_id, priority, log, span))
+        finally:
+            self._metrics.seconds.observe(clock.monotonic() - began)
+        outcome = self._decide(key, priority, result, error, log)
+        self._metrics.ended(outcome)
+        if span.recording:
+            # Objects that are gone, and what is routine, are no failures of ours (RT-TR-04).
+            failed = error is not None and not _is_routine(error) and not isinstance(error, NotFound)
+            describe_outcome(span, outcome, result, _text(error) if error is not None and failed else "")
 
     async def _call(self, ctx: Context) -> tuple[Result, Exception | None]:
         seconds = self.options.reconcile_timeout
@@ -313,6 +279,8 @@ class Controller:
         try:
             async with deadline:
                 await self._support.cache.caught_up((self.name, ctx.key))
+                if self.kind is not None and self._cached(ctx.key) is None:
+                    self._support.cache.forget_writes((self.name, ctx.key))
                 return await self._reconcile(ctx) or Result(), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -372,8 +340,14 @@ class Controller:
             key=key,
             controller=self.name,
             reconcile_id=reconcile_id,
-            cache=support.cache,
-            client=CachedClient(support.cache, support.live, (self.name, key)),
+            cache=self._cache,
+            client=CachedClient(
+                self._cache,
+                support.live,
+                (self.name, key),
+                uncached=support.uncached,
+                tracing=support.tracing,
+            ),
             live=support.live,
             recorder=self._recorder,
             log=log,
@@ -386,38 +360,24 @@ class Controller:
             _metrics=self._metrics,
         )
 
-    def _logger(self, key: NN, reconcile_id: str) -> Any:
-        log = _log.bind(controller=self.name, namespace=key.namespace, name=key.name, reconcileID=reconcile_id)
-        if self.kind is None:
-            return log
-        described = {"name": key.name, "namespace": key.namespace}
-        return log.bind(controllerGroup=self.kind.group, controllerKind=self.kind.kind, **{self.kind.kind: described})
+    def _cached(self, key: NN) -> Entry | None:
+        """The object of a key; None also for a key in a namespace that is not cached."""
+        try:
+            return self._support.cache.entry(self.kind, key) if self.kind is not None else None
+        except ResourceNotCached:
+            return None
 
-    def _attributes(self, key: NN, reconcile_id: str, priority: int) -> dict[str, str | int | float | bool]:
-        found: dict[str, str | int | float | bool] = {
-            "k8s.controller.name": self.name,
-            "k8s.object.namespace": key.namespace,
-            "k8s.object.name": key.name,
-            "reconcile.id": reconcile_id,
-            "workqueue.priority": priority,
-            "workqueue.retries": self.queue.num_requeues(key),
-            "workqueue.wait_ms": round(self.queue.waited(key) * 1000),
-        }
+    def _described(self, key: NN, reconcile_id: str) -> dict[str, Any]:
+        """What every log line of the reconcile says (RT-CT-20)."""
+        found: dict[str, Any] = {"controller": self.name}
         if self.kind is not None:
-            found["k8s.object.group"] = self.kind.group
-            found["k8s.object.kind"] = self.kind.kind
-            entry = self._support.cache.entry(self.kind, key)
-            if entry is not None:
-                found["k8s.object.uid"] = entry.header.uid
-                found["k8s.object.generation"] = entry.header.generation
+            found["controllerGroup"] = self.kind.group
+            found["controllerKind"] = self.kind.kind
+            found[self.kind.kind] = {"name": key.name, "namespace": key.namespace}
+        found["namespace"] = key.namespace
+        found["name"] = key.name
+        found["reconcileID"] = reconcile_id
         return found
-
-    def _traceparent(self, key: NN) -> str:
-        """What the object says about the trace that changed it (RT-TR-05), if its informer keeps that annotation."""
-        if not self._support.tracing.enabled or self.kind is None:
-            return ""
-        entry = self._support.cache.entry(self.kind, key)
-        return dict(entry.header.annotations).get(TRACEPARENT, "") if entry is not None else ""
 
 
 def _is_routine(error: BaseException) -> bool:

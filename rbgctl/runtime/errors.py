@@ -271,6 +271,13 @@ class TransportError(Exception):
         self.kind: TransportErrorKind = kind
 
 
+class NotSent(TransportError):
+    """The time allowed was over, or would have been, before it was this request's turn: nothing was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("timeout", message)
+
+
 class TerminalError(Exception):
     """Retrying cannot help until the object changes; the key is not requeued (RT-CT-21)."""
 
@@ -285,6 +292,15 @@ class NoKindMatch(Exception):
     def __init__(self, gvk: GVK) -> None:
         super().__init__(f'no matches for kind "{gvk.kind}" in version "{gvk.api_version}"')
         self.gvk = gvk
+
+
+class DiscoveryFailed(Exception):
+    """Some group versions could not be read, so that nothing can be said of their kinds (RT-RM-02)."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        text = "; ".join(f"{version}: {error}" for version, error in errors.items())
+        super().__init__(f"discovery failed for {text}")
+        self.errors = errors
 
 
 def needs_relist(error: BaseException) -> bool:

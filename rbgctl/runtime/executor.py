@@ -25,11 +25,12 @@ from rbgctl.machinery.plan import (
     UidOf,
 )
 from rbgctl.runtime.client import Patch
-from rbgctl.runtime.controller import Result
 from rbgctl.runtime.errors import AlreadyExists, NotFound, TerminalError
+from rbgctl.runtime.fairness import checkpoint
+from rbgctl.runtime.reconciler import Result
 
 if TYPE_CHECKING:
-    from rbgctl.runtime.controller import Context
+    from rbgctl.runtime.reconciler import Context
 
 Observed = TypeVar("Observed")
 
@@ -53,9 +54,11 @@ async def observe_plan_execute(
         observed = await observing
     if observed is None:
         return Result()
+    await checkpoint()
     with ctx.step("plan"):
         planned = plan(observed)
-    ctx.span.set(lambda: planned.attributes)
+    await checkpoint()
+    ctx.span.set(planned.attributes)
     with ctx.step("execute"):
         return await execute(ctx, planned)
 

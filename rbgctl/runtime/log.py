@@ -1,11 +1,14 @@
 """Log lines: JSON for machines, colours for people, always on stderr (RT-TR-10).
 
 `structlog.get_logger(name)` works anywhere; `configure_logging` decides once per process what becomes of the lines.
-Inside a reconcile use the logger of the Context: it carries controller, object and reconcileID.
+Inside a reconcile every line, of whatever logger, carries controller, object and reconcileID (RT-CT-20).
 """
 
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, TextIO
 
 import orjson
@@ -16,6 +19,9 @@ from rbgctl.runtime.tracing import current_ids
 
 Format = Literal["json", "console"]
 LEVELS = ("debug", "info", "warning", "error")
+
+_NOTHING: Mapping[str, Any] = {}
+_reconcile: ContextVar[Mapping[str, Any]] = ContextVar("reconcile", default=_NOTHING)
 
 
 def configure_logging(
@@ -32,7 +38,11 @@ def configure_logging(
         raise ValueError(f"unknown log format {format_!r}: json or console")
     out = stream if stream is not None else sys.stderr
     threshold = getattr(logging, level.upper())
-    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        add_reconcile,
+        structlog.processors.add_log_level,
+    ]
     if tracing:
         shared.append(add_trace)
     shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"))
@@ -57,6 +67,23 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
     root.setLevel(max(threshold, logging.WARNING))
+
+
+@contextmanager
+def reconcile_keys(keys: Mapping[str, Any]) -> Iterator[None]:
+    """Lines logged inside, also by tasks started inside, carry `keys`."""
+    token = _reconcile.set(keys)
+    try:
+        yield
+    finally:
+        _reconcile.reset(token)
+
+
+def add_reconcile(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Processor: the keys of the reconcile that runs, if any; what the line says itself wins."""
+    for key, value in _reconcile.get().items():
+        event.setdefault(key, value)
+    return event
 
 
 def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

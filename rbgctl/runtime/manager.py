@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import structlog
@@ -18,6 +18,7 @@ import structlog
 from rbgctl.machinery.gvk import GVK, Resource
 from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.client_limits import ClientLimits
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Controller, ControllerOptions, ControllerSupport, Reconciler
@@ -26,7 +27,7 @@ from rbgctl.runtime.events import Broadcaster, Recorder
 from rbgctl.runtime.groups import Runnable, RunnableGroup, StopEngaged
 from rbgctl.runtime.health import Check, Endpoint, LoopMonitor, health_app, ping
 from rbgctl.runtime.http_server import HttpServer, parse_address
-from rbgctl.runtime.informer import KindOptions
+from rbgctl.runtime.kind_options import Form, KindOptions
 from rbgctl.runtime.manager_options import LeaderElector, ManagerOptions
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.metrics_server import DEFAULT_ADDRESS, METRICS, Handler, metrics_server
@@ -76,7 +77,12 @@ class Manager:
         self.tracing = tracing or Tracing()
         self.elected = asyncio.Event()
         self.transport = Transport(
-            config, clock=self.clock, observer=self._observe_request, compress=self.options.compress
+            config,
+            clock=self.clock,
+            observer=self.metrics.observe_request,
+            on_wait=self.metrics.observe_wait,
+            compress=self.options.compress,
+            tracing=self.tracing,
         )
         self.mapper = RestMapper(self.transport, *resources, clock=self.clock)
         self.live = self._client("")
@@ -84,6 +90,7 @@ class Manager:
         self.cache = Cache(
             self.transport,
             self.mapper,
+            defaults=self.options.cache,
             user_agent=self.options.user_agent(self.options.name),
             clock=self.clock,
             rng=self.rng,
@@ -112,7 +119,7 @@ class Manager:
         }
         if not self.options.serves_conversion:
             self._checks["readyz"]["informers"] = self._check_informers
-        self._needed: list[GVK] = []
+        self._needed: list[tuple[GVK, Form]] = []
         self._groups = {name: RunnableGroup(name, self._failed) for name in _GROUPS}
         self._failure: asyncio.Future[None] | None = None
         self._started = False
@@ -165,14 +172,14 @@ class Manager:
         """A live client whose User-Agent names `product` (one with a slash is sent as it is, RT-ID-04)."""
         return self._client(product)
 
-    def need(self, gvk: GVK, options: KindOptions | None = None) -> None:
-        """Cache a kind; without options as others want it, or whole. Raises ValueError when wishes contradict."""
+    def need(self, gvk: GVK, options: KindOptions | None = None, *, form: Form = "full") -> None:
+        """Cache a kind; without options in that form, as others want it. Raises ValueError when wishes contradict."""
         if options is not None:
             self.cache.declare(gvk, options)
         elif self._started:
-            self.cache.declare(gvk)
+            self.cache.declare(gvk, form=form)
         else:
-            self._needed.append(gvk)
+            self._needed.append((gvk, form))
 
     def concurrency(self, kind: GVK | None) -> int:
         """Reconciles at once of a controller for `kind` (RT-BL-07)."""
@@ -195,11 +202,14 @@ class Manager:
                 f"controller with name {name} already exists. Controller names must be unique to avoid multiple "
                 "controllers reporting the same metric"
             )
+        if options.cache_sync_timeout is None:
+            options = replace(options, cache_sync_timeout=self.options.cache_sync_timeout)
         support = ControllerSupport(
             cache=self.cache,
             live=self._client(user_agent),
             recorders=self.recorder,
             registry=self.metrics,
+            uncached=self.options.uncached,
             tracing=self.tracing,
             clock=self.clock,
             rng=self.rng,
@@ -221,12 +231,8 @@ class Manager:
 
     def _client(self, product: str, *, gated: bool = True) -> LiveClient:
         agent = product if "/" in product else self.options.user_agent(product or self.options.name)
-        return LiveClient(self.transport, self.mapper, user_agent=agent, gated=gated)
-
-    def _observe_request(self, method: str, code: str, host: str, path: str, seconds: float) -> None:
-        self.metrics.observe_request(method, code, host, path, seconds)
-        if self.tracing.enabled:
-            self.tracing.observe_request(method, code, host, path, seconds)
+        limits = ClientLimits(self.clock.monotonic, rate=self.options.rate)
+        return LiveClient(self.transport, self.mapper, user_agent=agent, gated=gated, limits=limits)
 
     # -- checks -----------------------------------------------------------------------------------------------
 
@@ -235,7 +241,7 @@ class Manager:
             raise RuntimeError("stopping")
 
     async def _check_informers(self) -> None:
-        late = [i.gvk.group_kind for i in self.cache.informers.values() if not i.has_synced]
+        late = [i.gvk.group_kind for i in self.cache.informers.values() if not i.settled]
         if late:
             raise RuntimeError(f"not synced: {', '.join(sorted(late))}")
 
@@ -254,8 +260,8 @@ class Manager:
         if self._started:
             raise RuntimeError("manager already started")
         self._started = True
-        for gvk in self._needed:
-            self.cache.declare(gvk)
+        for gvk, form in self._needed:
+            self.cache.declare(gvk, form=form)
         self._failure = asyncio.get_running_loop().create_future()
         self._add_servers()
         events = asyncio.create_task(self.events.run(), name="event delivery")

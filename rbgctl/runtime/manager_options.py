@@ -4,7 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from rbgctl.machinery.gvk import GVK
 from rbgctl.runtime.certwatcher import ServingCertificate
+from rbgctl.runtime.client_limits import RequestRate
+from rbgctl.runtime.kind_options import CacheDefaults
 
 if TYPE_CHECKING:
     from rbgctl.runtime.manager import Manager
@@ -32,6 +35,10 @@ class ManagerOptions:
     cache_sync_timeout: seconds until kinds that cannot be listed stop the manager.
     watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
     serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
+    rate: client-side limit of requests a second, per client and kind; None leaves pacing to the API server (RT-CF-23).
+    cache: in which namespaces and with which options kinds are cached that say nothing themselves, for instance
+    `CacheDefaults(namespaces=only_in("a", "b"))`; everywhere by default.
+    uncached: kinds that the clients of controllers read live although they are cached.
     metrics_address: "" is the default one, :8080. metrics_secure: TLS and authorised requests only.
     pprof_address: profiles of the process; without a host it listens on localhost only.
     elector: makes the leader elector; None leads at once.
@@ -52,4 +59,7 @@ class ManagerOptions:
     first_list_jitter: float = 1.0
     compress: bool = False
     serves_conversion: bool = False
+    rate: RequestRate | None = None
+    uncached: frozenset[GVK] = frozenset()
+    cache: CacheDefaults = field(default_factory=CacheDefaults)
     elector: "Callable[[Manager], LeaderElector] | None" = None

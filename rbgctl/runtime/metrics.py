@@ -4,7 +4,7 @@ One `Registry` per process holds them. `ControllerMetrics` and `QueueMetrics` re
 a resolved child costs a third of a look-up by labels.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from rbgctl.machinery.gvk import GVK
+from rbgctl.runtime.api_path import request_info
 from rbgctl.runtime.cache import Cache
 
 RECONCILE_BUCKETS = (
@@ -25,6 +26,8 @@ RECONCILE_BUCKETS = (
 QUEUE_BUCKETS = tuple(float(f"1e{exponent}") for exponent in range(-8, 4))
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 REQUEST_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+WAIT_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
 MAX_PRIORITIES = 25
 TOO_MANY_PRIORITIES = "exceeded_cardinality_limit"
@@ -129,6 +132,13 @@ class Registry:
             "method",
             "host",
         )
+        self.rate_limited = histogram(
+            "rest_client_rate_limiter_duration_seconds",
+            "Seconds that requests waited for the client-side rate limit, by HTTP verb and host",
+            "verb",
+            "host",
+            buckets=WAIT_BUCKETS,
+        )
         self.leader = gauge(
             "leader_election_master_status", "Whether this process holds the lease: 1 yes, 0 no", "name"
         )
@@ -171,6 +181,11 @@ class Registry:
             "resource",
             buckets=REQUEST_BUCKETS,
         )
+        self.rate_limiter_seconds = histogram(
+            "rbg_runtime_rest_client_rate_limiter_seconds",
+            "Seconds that requests waited for --kube-api-qps before they were sent",
+            buckets=WAIT_BUCKETS,
+        )
         self.gate_refusals = counter(
             "rbg_runtime_write_gate_refusals_total", "Writes not sent because leadership was uncertain"
         )
@@ -209,6 +224,11 @@ class Registry:
         verb, resource = request_info(method, path)
         if verb != "watch":
             self.request_seconds.labels(verb, resource).observe(seconds)
+
+    def observe_wait(self, method: str, host: str, seconds: float) -> None:
+        """For `Transport(on_wait=...)`: a request passed its client's rate limit."""
+        self.rate_limited.labels(method, host).observe(seconds)
+        self.rate_limiter_seconds.observe(seconds)
 
 
 class ControllerMetrics:
@@ -302,32 +322,17 @@ class _InformerCollector(Collector):
         age = GaugeMetricFamily(
             "rbg_runtime_informer_last_event_age_seconds", "Seconds since a kind was last heard of", labels=["gvk"]
         )
-        for gvk, informer in self._cache.informers.items():
+        pending = GaugeMetricFamily(
+            "rbg_runtime_handler_pending", "Events of a kind not yet told to handlers", labels=["gvk"]
+        )
+        for informer in self._cache.informers.values():
+            gvk = str(informer.gvk)
+            if informer is not self._cache.informer(informer.gvk):
+                gvk += " (metadata)"  # cached whole as well
             entries = list(informer.store.entries())
-            objects.add_metric([str(gvk)], len(entries))
-            size.add_metric([str(gvk)], sum(len(entry.raw) for entry in entries))
-            if informer.reflector is not None and informer.has_synced:
-                age.add_metric([str(gvk)], self._monotonic() - informer.reflector.last_event_at)
-        return (objects, size, age)
-
-
-_VERBS: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
-
-def request_info(method: str, path: str) -> tuple[str, str]:
-    """Kubernetes verb and resource (`plural` or `plural/subresource`) of an API path; empty resource: none.
-
-    A path that ends in a query with `watch` is a watch.
-    """
-    route, _, query = path.partition("?")
-    parts = route.strip("/").split("/")
-    parts = parts[2:] if parts[0] == "api" else parts[3:] if parts[0] == "apis" else []
-    if len(parts) > 2 and parts[0] == "namespaces" and parts[2] not in {"status", "finalize"}:
-        parts = parts[2:]
-    resource = f"{parts[0]}/{parts[2]}" if len(parts) > 2 else parts[0] if parts else ""
-    named = len(parts) > 1
-    if method == "GET":
-        return ("watch" if "watch=" in query else "get" if named or not resource else "list"), resource
-    if method == "DELETE" and not named:
-        return "deletecollection", resource
-    return _VERBS.get(method, method.lower()), resource
+            objects.add_metric([gvk], len(entries))
+            size.add_metric([gvk], sum(len(entry.raw) for entry in entries))
+            pending.add_metric([gvk], informer.pending)
+            if informer.last_event_at is not None and informer.has_synced:
+                age.add_metric([gvk], self._monotonic() - informer.last_event_at)
+        return (objects, size, age, pending)

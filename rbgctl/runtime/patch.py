@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbgctl.machinery.merge_patch import merge_patch
+from rbgctl.machinery.strategic_diff import strategic_diff
+from rbgctl.machinery.strategic_merge import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Patch:
     def strategic(cls, body: Mapping[str, Any]) -> "Patch":
         """Strategic merge patch; built-in kinds only, custom resources answer 415."""
         return cls("application/strategic-merge-patch+json", body)
+
+    @classmethod
+    def strategic_between(cls, before: Mapping[str, Any], after: Mapping[str, Any], schema: Schema) -> "Patch":
+        """The strategic merge patch that turns `before` into `after` (RT-CL-07); `schema` as in `merge_keys`."""
+        return cls.strategic(strategic_diff(before, after, schema))
 
     @classmethod
     def json(cls, operations: list[dict[str, Any]]) -> "Patch":

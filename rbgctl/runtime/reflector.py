@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from rbgctl.runtime.errors import (
 from rbgctl.runtime.fifo import DeltaType, OrderedFifo
 from rbgctl.runtime.list_page import ListPage, list_page
 from rbgctl.runtime.store import Entry, EntryDecoder, WrongKind
+from rbgctl.runtime.tracing import NO_SPAN, Span
 from rbgctl.runtime.transport import LineStream, Transport
 
 _log = structlog.get_logger("rbgctl.runtime.reflector")
@@ -184,20 +186,28 @@ class Reflector:
 
     # -- initial state by list ----------------------------------------------------------------------------------
 
+    def _span(self) -> AbstractContextManager[Span]:
+        """Around reading the whole state, by list or by stream; what follows of a watch is in no span (RT-TR-02)."""
+        tracing = self._transport.tracing
+        if not tracing.enabled:
+            return NO_SPAN
+        return tracing.span(f"list {self.target.resource.gvk}", attributes={"k8s.list.first": not self.relists})
+
     def _list_rv(self) -> str:
         if self._rv_unavailable:
             return ""
         return self.last_rv or "0"
 
     async def _list(self, reason: str) -> None:
-        try:
-            entries, rv = await self._list_at(self._list_rv())
-        except ApiError as error:
-            if not _rv_unusable(error):
-                raise
-            self._rv_unavailable = True
-            entries, rv = await self._list_at("")
-        self._replaced(entries, rv, reason)
+        with self._span():
+            try:
+                entries, rv = await self._list_at(self._list_rv())
+            except ApiError as error:
+                if not _rv_unusable(error):
+                    raise
+                self._rv_unavailable = True
+                entries, rv = await self._list_at("")
+            self._replaced(entries, rv, reason)
 
     async def _list_at(self, rv: str) -> tuple[list[Entry], str]:
         params = self.target.params()
@@ -229,9 +239,10 @@ class Reflector:
 
     async def _page(self, params: dict[str, str]) -> ListPage:
         path = self.target.resource.path(self.target.namespace)
-        answer = await self._transport.request(
-            "GET", path, params=params, accept=self._accept(is_list=True), user_agent=self._user_agent
-        )
+        with self._transport.tracing.request("GET", path, params, None, self._user_agent):
+            answer = await self._transport.request(
+                "GET", path, params=params, accept=self._accept(is_list=True), user_agent=self._user_agent
+            )
         if answer.status != 200:
             raise ApiError.from_response(
                 "GET", answer.status, answer.headers, answer.body, resource=self.target.resource.plural
@@ -328,6 +339,7 @@ class Reflector:
             if initial is not None:
                 await listing.enter_async_context(self._gate)
                 listing.callback(asyncio.create_task(self._warn_while_collecting()).cancel)
+                listing.enter_context(self._span())
             stream = await watching.enter_async_context(
                 self._transport.stream(
                     self.target.resource.path(self.target.namespace),

@@ -1,47 +1,58 @@
 """OpenTelemetry spans, switched on by the standard OTEL_* environment, else free of cost (RT-TR-01 to RT-TR-10).
 
-`Tracing.from_env()` decides once. While off, `span()` returns one shared object that does nothing, attributes are
-not built and the SDK is not imported.
+    reconcile <controller>             root; linked to the writes that queued the key (write_links.py)
+      step observe | plan | execute
+        k8s.<verb> <resource>          one per request, whatever its retries
+    list <gvk>                         root; a kind is read anew
+    admission <path> | convert         child of what the API server says in `traceparent`
+
+`Tracing.from_env()` decides once. While off, every method returns one shared object that does nothing, attributes are
+not built and the SDK is not imported. Watches get no spans: they would never end.
 """
 
 import asyncio
 import contextlib
-import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from rbgctl.runtime.metrics import request_info
+from rbgctl.runtime.api_path import request_info, template
+from rbgctl.runtime.write_links import WriteLinks
 
 if TYPE_CHECKING:
     from opentelemetry import trace
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
 
 Value = str | int | float | bool
-Attributes = Callable[[], Mapping[str, Value]]
+Attributes = Mapping[str, Value] | Callable[[], Mapping[str, Value]]
+"""A function is called only when the span is recorded."""
+
 Kind = Literal["internal", "client", "server", "consumer"]
 
-DEFAULT_RATIO = 0.05
 SHUTDOWN_SECONDS = 5.0
-EXPORT_LOG_SECONDS = 60.0
-_EXPORT_LOGGERS = (
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "opentelemetry.sdk._shared_internal",
-    "opentelemetry.sdk.trace.export",
-)
 
 
 class Span(Protocol):
     """What callers may do to a span."""
 
+    @property
+    def recording(self) -> bool:
+        """Whether anybody will see what is set; False costs nothing."""
+        ...
+
     def set(self, attributes: Attributes) -> None:
-        """Add attributes; the function is called only when the span is recorded."""
+        """Add attributes."""
         ...
 
     def event(self, name: str, attributes: Attributes | None = None) -> None: ...
+
+    def link(self, to: "trace.SpanContext") -> None:
+        """Name another span as a cause."""
+        ...
 
     def fail(self, text: str) -> None:
         """Mark as failed. Conflicts and missing objects are no failures (RT-TR-04)."""
@@ -51,10 +62,15 @@ class Span(Protocol):
 class _NoSpan:
     __slots__ = ()
 
+    recording = False
+
     def set(self, attributes: Attributes) -> None:
         return None
 
     def event(self, name: str, attributes: Attributes | None = None) -> None:
+        return None
+
+    def link(self, to: "trace.SpanContext") -> None:
         return None
 
     def fail(self, text: str) -> None:
@@ -70,28 +86,47 @@ class _NoSpan:
 NO_SPAN = _NoSpan()
 
 
+class _Request:
+    """What is told of a request while its span is open."""
+
+    __slots__ = ("attempts", "code", "host", "waited")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.code = ""
+        self.host = ""
+        self.waited = 0.0
+
+
+_request: ContextVar[_Request | None] = ContextVar("request", default=None)
+_last_request: "ContextVar[trace.SpanContext | None]" = ContextVar("last_request", default=None)
+
+
 class Tracing:
-    """Makes spans while a provider is given; without one it does nothing."""
+    """Makes spans while a provider is given; without one it does nothing. `writes` remembers what our spans wrote."""
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
         self._provider = provider
         self._tracer: trace.Tracer | None = provider.get_tracer("rbgctl") if provider is not None else None
+        self.enabled = provider is not None
+        self.writes = WriteLinks()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ, *, service: str = "rbgctl") -> "Tracing":
         """On when an OTLP endpoint is named and the SDK is not disabled.
 
-        Raises ValueError for a sampling ratio that is not a number from 0 to 1: the SDK would silently trace all.
+        Everything but the switch, the ratio, the protocol and the service name is read by the SDK from the process
+        environment. Raises ValueError for settings that the SDK would silently replace (see `otlp.provider`).
         """
         disabled = env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
         endpoint = env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
         if disabled or not endpoint:
             return cls()
-        return cls(_provider(env, service))
+        from rbgctl.runtime.otlp import provider  # noqa: PLC0415 - the SDK, only when tracing is on
 
-    @property
-    def enabled(self) -> bool:
-        return self._tracer is not None
+        return cls(provider(env, service))
+
+    # -- spans ------------------------------------------------------------------------------------------------
 
     def span(
         self,
@@ -99,34 +134,79 @@ class Tracing:
         *,
         kind: Kind = "internal",
         attributes: Attributes | None = None,
-        link: str = "",
+        links: "Sequence[trace.SpanContext]" = (),
+        root: bool = False,
     ) -> AbstractContextManager[Span]:
-        """A span around a block, child of the current one. `link` is a W3C traceparent to link to (RT-TR-05)."""
+        """A span around a block, child of the current one or a `root` (RT-TR-02)."""
         if self._tracer is None:
             return NO_SPAN
-        return _real_span(self._tracer, name, kind, attributes, link)
+        return _real_span(self._tracer, name, kind, attributes, links, _empty() if root else None)
 
-    def observe_request(self, method: str, code: str, host: str, path: str, seconds: float) -> None:
-        """For `Transport(observer=...)`: a client span of an attempt that just ended. Watches get none (RT-TR-02)."""
+    def step(self, name: str) -> AbstractContextManager[Span]:
+        """A phase of a reconcile."""
         if self._tracer is None:
-            return
-        verb, resource = request_info(method, path)
-        if verb == "watch":
-            return
-        from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - only when tracing is on
+            return NO_SPAN
+        return _real_span(self._tracer, f"step {name}", "internal", None, (), None)
 
-        ended = time.time_ns()
-        span = self._tracer.start_span(
-            f"k8s.{verb} {resource}",
-            kind=SpanKind.CLIENT,
-            start_time=ended - int(seconds * 1e9),
-            attributes={"http.request.method": method, "url.path": template(path), "server.address": host},
-        )
-        if code.isdecimal():
-            span.set_attribute("http.response.status_code", int(code))
-        if code == "429" or code.startswith("5") or not code.isdecimal():
-            span.set_status(Status(StatusCode.ERROR, code))
-        span.end(ended)
+    def serve(
+        self, name: str, headers: Mapping[str, str], attributes: Attributes | None = None
+    ) -> AbstractContextManager[Span]:
+        """A request that we serve (`admission <path>`, `convert`), part of the caller's trace if it names one."""
+        if self._tracer is None:
+            return NO_SPAN
+        from opentelemetry.propagate import extract  # noqa: PLC0415 - only when tracing is on
+
+        # Carriers are looked up by lower-case name, whatever the header's spelling.
+        parent = extract({key.lower(): value for key, value in headers.items()}, context=_empty())
+        return _real_span(self._tracer, name, "server", attributes, (), parent)
+
+    def request(
+        self, method: str, path: str, params: Mapping[str, str] | None, content_type: str | None, user_agent: str
+    ) -> AbstractContextManager[object]:
+        """A request to the API server, around all its attempts (RT-TR-02, RT-TR-03)."""
+        if self._tracer is None:
+            return NO_SPAN
+        return _request_span(self._tracer, method, path, params or {}, content_type or "", user_agent)
+
+    def event(self, name: str, attributes: Attributes) -> None:
+        """Something happened inside the current span."""
+        if self._tracer is not None:
+            from opentelemetry.trace import get_current_span  # noqa: PLC0415 - only when tracing is on
+
+            _Real(get_current_span()).event(name, attributes)
+
+    # -- what a request is told meanwhile ---------------------------------------------------------------------
+
+    def headers(self) -> Mapping[str, str]:
+        """What tells the receiver of a request about the current span, `traceparent` by default (RT-TR-05)."""
+        carrier: dict[str, str] = {}
+        if self._tracer is not None:
+            from opentelemetry.propagate import inject  # noqa: PLC0415 - only when tracing is on
+
+            inject(carrier)
+        return carrier
+
+    def attempted(self, code: str, host: str) -> None:
+        """The current request had an answer with this status code, or none ("<error>"). The last one counts."""
+        request = _request.get()
+        if request is not None:
+            request.attempts += 1
+            request.code, request.host = code, host
+
+    def rate_limited(self, seconds: float) -> None:
+        """The current request was held back by our own limiter."""
+        request = _request.get()
+        if request is not None:
+            request.waited += seconds
+
+    # -- what a write led to ----------------------------------------------------------------------------------
+
+    def wrote(self, uid: str, version: str) -> None:
+        """The latest request of this task was a write and answered with this version of an object (RT-TR-05)."""
+        if self._tracer is not None:
+            self.writes.wrote(uid, version, _last_request.get())
+
+    # -- end --------------------------------------------------------------------------------------------------
 
     async def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> None:
         """Send what is pending; after `seconds` (never more than 5) it is left behind (RT-TR-09)."""
@@ -154,13 +234,20 @@ class _Real:
     def __init__(self, span: "trace.Span") -> None:
         self._span = span
 
+    @property
+    def recording(self) -> bool:
+        return self._span.is_recording()
+
     def set(self, attributes: Attributes) -> None:
         if self._span.is_recording():
-            self._span.set_attributes(attributes())
+            self._span.set_attributes(_built(attributes))
 
     def event(self, name: str, attributes: Attributes | None = None) -> None:
         if self._span.is_recording():
-            self._span.add_event(name, attributes() if attributes is not None else None)
+            self._span.add_event(name, _built(attributes) if attributes is not None else None)
+
+    def link(self, to: "trace.SpanContext") -> None:
+        self._span.add_link(to)
 
     def fail(self, text: str) -> None:
         from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - only when tracing is on
@@ -168,25 +255,95 @@ class _Real:
         self._span.set_status(Status(StatusCode.ERROR, text))
 
 
+def _built(attributes: Attributes) -> Mapping[str, Value]:
+    return attributes() if callable(attributes) else attributes
+
+
+def _empty() -> "Context":
+    from opentelemetry.context import Context  # noqa: PLC0415 - only when tracing is on
+
+    return Context()
+
+
 @contextlib.contextmanager
 def _real_span(
-    tracer: "trace.Tracer", name: str, kind: Kind, attributes: Attributes | None, link: str
+    tracer: "trace.Tracer",
+    name: str,
+    kind: Kind,
+    attributes: Attributes | None,
+    links: "Sequence[trace.SpanContext]",
+    context: "Context | None",
 ) -> Iterator[Span]:
-    from opentelemetry.trace import Link, SpanKind, get_current_span  # noqa: PLC0415 - only when tracing is on
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+    from opentelemetry.trace import Link, SpanKind  # noqa: PLC0415 - only when tracing is on
 
-    links = []
-    if link:
-        found = get_current_span(TraceContextTextMapPropagator().extract({"traceparent": link})).get_span_context()
-        if found.is_valid:
-            links.append(Link(found))
     with tracer.start_as_current_span(
-        name, kind=SpanKind[kind.upper()], links=links, record_exception=False, set_status_on_exception=False
+        name,
+        context=context,
+        kind=SpanKind[kind.upper()],
+        links=[Link(to) for to in links],
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
         real = _Real(span)
         if attributes is not None:
             real.set(attributes)
         yield real
+
+
+@contextlib.contextmanager
+def _request_span(
+    tracer: "trace.Tracer", method: str, path: str, params: Mapping[str, str], content_type: str, user_agent: str
+) -> Iterator[None]:
+    verb, resource = request_info(method, path)
+    with _real_span(tracer, f"k8s.{verb} {resource}", "client", None, (), None) as span:
+        request = _Request()
+        token = _request.set(request)
+        try:
+            yield
+        finally:
+            _request.reset(token)
+            span.set(lambda: _request_attributes(method, path, params, content_type, user_agent, request))
+            if request.code in {"429", "<error>"} or request.code.startswith("5"):
+                span.fail(request.code)
+            _last_request.set(_sampled_context())
+
+
+def _request_attributes(
+    method: str, path: str, params: Mapping[str, str], content_type: str, user_agent: str, request: _Request
+) -> Mapping[str, Value]:
+    found: dict[str, Value] = {
+        "http.request.method": method,
+        "url.path": template(path),
+        "retry.count": max(request.attempts - 1, 0),
+        "rate_limit.wait_ms": round(request.waited * 1000),
+    }
+    if request.host:
+        found["server.address"] = request.host
+    if request.code.isdecimal():
+        found["http.response.status_code"] = int(request.code)
+    if method == "PATCH":
+        found["k8s.patch.type"] = content_type
+    if method not in {"GET", "DELETE"}:
+        # Without the parameter the server takes the User-Agent's product (RT-ID-05).
+        found["k8s.field_manager"] = params.get("fieldManager") or user_agent.partition("/")[0]
+    return found
+
+
+def _sampled_context() -> "trace.SpanContext | None":
+    from opentelemetry.trace import get_current_span  # noqa: PLC0415 - only when tracing is on
+
+    context = get_current_span().get_span_context()
+    return context if context.trace_flags.sampled else None
+
+
+def from_traceparent(text: str) -> "trace.SpanContext | None":
+    """The span that a W3C traceparent names; None when it names none."""
+    from opentelemetry.trace import get_current_span  # noqa: PLC0415 - only when tracing is on
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    found = TraceContextTextMapPropagator().extract({"traceparent": text}, context=_empty())
+    context = get_current_span(found).get_span_context()
+    return context if context.is_valid else None
 
 
 def current_ids() -> tuple[str, str] | None:
@@ -197,64 +354,3 @@ def current_ids() -> tuple[str, str] | None:
     if not context.is_valid:
         return None
     return format(context.trace_id, "032x"), format(context.span_id, "016x")
-
-
-def template(path: str) -> str:
-    """An API path with the names of objects and namespaces taken out, so that spans can be grouped."""
-    parts = path.partition("?")[0].strip("/").split("/")
-    start = 2 if parts[0] == "api" else 3 if parts[0] == "apis" else len(parts)
-    if len(parts) > start + 1 and parts[start] == "namespaces":
-        parts[start + 1] = "{namespace}"
-        start += 2
-    if len(parts) > start + 1:
-        parts[start + 1] = "{name}"
-    return "/" + "/".join(parts)
-
-
-def _provider(env: Mapping[str, str], service: str) -> "TracerProvider":
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
-
-    ratio = _ratio(env)
-    resource = Resource.create({} if env.get("OTEL_SERVICE_NAME") else {"service.name": service})
-    if env.get("OTEL_TRACES_SAMPLER"):
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    else:
-        sampler = ParentBased(TraceIdRatioBased(DEFAULT_RATIO if ratio is None else ratio))
-        provider = TracerProvider(resource=resource, sampler=sampler, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    for name in _EXPORT_LOGGERS:
-        logging.getLogger(name).addFilter(OncePerMinute())
-    return provider
-
-
-class OncePerMinute(logging.Filter):
-    """Lets one line a minute through: an exporter that is down repeats itself with every batch (RT-TR-09)."""
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._monotonic = monotonic
-        self._last = float("-inf")
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        now = self._monotonic()
-        if now - self._last < EXPORT_LOG_SECONDS:
-            return False
-        self._last = now
-        return True
-
-
-def _ratio(env: Mapping[str, str]) -> float | None:
-    text = env.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
-    if not text or "ratio" not in env.get("OTEL_TRACES_SAMPLER", "traceidratio"):
-        return None
-    try:
-        ratio = float(text)
-    except ValueError:
-        ratio = -1.0
-    if not 0.0 <= ratio <= 1.0:
-        raise ValueError(f"OTEL_TRACES_SAMPLER_ARG is {text!r}: a ratio from 0 to 1 is wanted")
-    return ratio

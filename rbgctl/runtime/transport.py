@@ -1,4 +1,4 @@
-"""HTTP to one API server: retries, dead-peer detection, write gate, watch streams (RT-CF-09..14, RT-CL-20..22).
+"""HTTP to one API server: retries, rate limit, write gate, watch streams (RT-CF-09..14, RT-CF-22, RT-CL-20..22).
 
 Knows paths and bytes, nothing of kinds. One Transport serves all clients of a process; each request names the
 User-Agent of the client that sends it, since the API server takes the field manager from it (RT-ID-05).
@@ -14,10 +14,13 @@ from typing import Any, Protocol
 import aiohttp
 import structlog
 
+from rbgctl.runtime.client_limits import Allowance
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
-from rbgctl.runtime.connections import Connections, Pool, transport_error
-from rbgctl.runtime.errors import LeadershipUncertain, TransportError
+from rbgctl.runtime.connections import UNARY_CONNECTIONS, Connections, Pool, transport_error
+from rbgctl.runtime.errors import LeadershipUncertain, NotSent, TransportError
+from rbgctl.runtime.line_stream import LineSplitter, LineStream
+from rbgctl.runtime.tracing import Tracing
 
 __all__ = ["LineSplitter", "LineStream", "Pool", "RequestObserver", "Response", "Transport", "WriteGate"]
 
@@ -27,6 +30,7 @@ MAX_RETRIES = 10
 NETWORK_RETRY_SECONDS = 1.0
 REQUEST_TIMEOUT = 60.0
 MAX_WARNINGS = 1000
+DEBUG_WAIT, INFO_WAIT = 0.05, 1.0
 
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 
@@ -49,6 +53,12 @@ class RequestObserver(Protocol):
     def __call__(self, method: str, code: str, host: str, path: str, seconds: float) -> None: ...
 
 
+class WaitObserver(Protocol):
+    """Told how many seconds a request waited for the client-side rate limit: HTTP verb, host, seconds."""
+
+    def __call__(self, method: str, host: str, seconds: float) -> None: ...
+
+
 Headers = Sequence[tuple[str, str]]
 
 WriteGate = Callable[[], float]
@@ -59,28 +69,41 @@ def _no_observer(method: str, code: str, host: str, path: str, seconds: float) -
     return None
 
 
-class LineSplitter:
-    """Cuts a byte stream into lines of any length, however it was chunked (RT-RF-18). Empty lines are dropped."""
+def _no_wait_observer(method: str, host: str, seconds: float) -> None:
+    return None
 
-    def __init__(self) -> None:
-        self._rest = bytearray()
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that `chunk` completes."""
-        if b"\n" not in chunk:
-            self._rest += chunk
-            return []
-        first, *others = chunk.split(b"\n")
-        lines = [bytes(self._rest) + first, *others[:-1]]
-        self._rest = bytearray(others[-1])
-        return [line for line in lines if line and line != b"\r"]
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request, whatever number of attempts it takes. `ends_at`: monotonic seconds."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] | None
+    body: bytes | None
+    content_type: str | None
+    accept: str
+    user_agent: str
+    pool: Pool
+    gated: bool
+    timeout: float
+    ends_at: float
+
+    @property
+    def is_write(self) -> bool:
+        return self.method not in {"GET", "HEAD"}
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
 
 
 class Transport:
     """Use as an async context manager, or call `close()`.
 
-    observer: hears of every attempt (metrics). gate: consulted before every attempt of a write unless the caller
-    says `gated=False` (Leases, election events). compress: ask for gzip, worth it out of cluster only (RT-CF-12).
+    observer: hears of every attempt (metrics); on_wait: of every wait for a client's rate limit. gate: consulted
+    before every attempt of a write unless the caller says `gated=False` (Leases, election events). compress: ask for
+    gzip, worth it out of cluster only (RT-CF-12).
+    tracing: for those who wrap a request in a span; attempts are told to it and name it to the server (RT-TR-05).
     """
 
     def __init__(
@@ -89,13 +112,19 @@ class Transport:
         *,
         clock: Clock | None = None,
         observer: RequestObserver = _no_observer,
+        on_wait: WaitObserver = _no_wait_observer,
         gate: WriteGate | None = None,
         compress: bool = False,
+        tracing: Tracing | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
+        self.tracing = tracing or Tracing()
         self._clock = clock or SystemClock()
         self._observer = observer
+        self._on_wait = on_wait
+        # A slot is held only while an attempt is under way. The pool's own limit starts anew with each rotation.
+        self._slots = asyncio.Semaphore(UNARY_CONNECTIONS)
         self._encoding = "gzip" if compress else "identity"
         self._connections = Connections(config, self._clock)
         self._warned: set[str] = set()
@@ -126,35 +155,26 @@ class Transport:
         timeout: float = REQUEST_TIMEOUT,
         user_agent: str = "rbgctl",
         gated: bool = True,
+        allowance: Allowance | None = None,
     ) -> Response:
-        """One call, with the retries that are safe. `timeout` seconds span all attempts.
+        """One call, with the retries that are safe. `timeout` seconds span all attempts and all waits.
 
-        Raises TransportError when no answer came, LeadershipUncertain when the gate is shut, ConfigError when the
-        credential cannot be had. Any answer, good or bad, is returned.
+        allowance: the limits of the client that sends this (RT-CF-22, RT-CF-23). The lease pool knows no limits.
+        Raises NotSent when the limits leave no time, TransportError when no answer came, LeadershipUncertain when the
+        gate is shut, ConfigError when the credential cannot be had. Any answer, good or bad, is returned.
         """
-        write = method not in {"GET", "HEAD"}
-        started = self._clock.monotonic()
+        ends_at = self._clock.monotonic() + timeout
+        call = _Call(method, path, params, body, content_type, accept, user_agent, pool, gated, timeout, ends_at)
         refreshed = False
         attempt = 0
         while True:
-            await self.config.credential.ready()
-            left = timeout - (self._clock.monotonic() - started)
-            query = params
-            if write and gated and self.gate is not None:
-                safe = self.gate()
-                if safe <= 0:
-                    raise LeadershipUncertain(f"not sending {method} {path}: leadership may have been lost")
-                left = min(left, safe)
-                # The server gives up in time too, so that a slow write cannot commit after the lease (RT-LE-37).
-                query = {**(params or {}), "timeout": f"{max(left, 0.001):.3f}s"}
-            if left <= 0:
-                raise TransportError("timeout", f"{method} {path}: no answer within {timeout:g} s")
-            sent = self.config.credential.headers()
-            headers = self._headers(accept, content_type, user_agent, sent)
             try:
-                response = await self._once(method, path, query, body, headers, pool, left)
+                async with self._turn(call, allowance):
+                    response, sent = await self._attempt(call)
+            except NotSent:
+                raise
             except TransportError as error:
-                if write or error.kind not in {"reset", "eof"} or attempt >= MAX_RETRIES:
+                if call.is_write or error.kind not in {"reset", "eof"} or attempt >= MAX_RETRIES:
                     raise
                 attempt += 1
                 await self._clock.sleep(NETWORK_RETRY_SECONDS)
@@ -163,12 +183,58 @@ class Transport:
                 refreshed = True
                 continue
             delay = _retry_delay(response.status, response.headers)
-            if delay is None or attempt >= MAX_RETRIES:
-                return response
-            if self._clock.monotonic() - started + delay >= timeout:
+            if delay is None or attempt >= MAX_RETRIES or self._clock.monotonic() + delay >= ends_at:
                 return response
             attempt += 1
             await self._clock.sleep(delay)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, call: _Call, allowance: Allowance | None) -> AsyncIterator[None]:
+        """Around one attempt: wait for the rate limit first, then for a slot of the client and one of the process."""
+        if call.pool is Pool.LEASE:
+            yield
+            return
+        if allowance is not None and allowance.bucket is not None:
+            await self._wait_for_rate(allowance, call.method, call.path, call.ends_at)
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(max(0.0, call.ends_at - self._clock.monotonic())):
+                    if allowance is not None:
+                        await held.enter_async_context(allowance.slots)
+                    await held.enter_async_context(self._slots)
+            except TimeoutError:
+                raise NotSent(f"{call}: too many requests under way for {call.timeout:g} s") from None
+            yield
+
+    async def _wait_for_rate(self, allowance: Allowance, method: str, path: str, ends_at: float) -> None:
+        assert allowance.bucket is not None  # noqa: S101 - asked by the callers
+        try:
+            waited = await allowance.bucket.take(self._clock, ends_at - self._clock.monotonic())
+        except NotSent as error:
+            raise NotSent(f"{method} {path}: {error}") from None
+        self._on_wait(method, self.config.host, waited)
+        self.tracing.rate_limited(waited)
+        if waited > DEBUG_WAIT:
+            log = _log.info if waited > INFO_WAIT else _log.debug
+            log("waited for the client-side rate limit", method=method, path=path, seconds=round(waited, 3))
+
+    async def _attempt(self, call: _Call) -> tuple[Response, Mapping[str, str]]:
+        """Send it once; also returns the credential headers that were sent."""
+        await self.config.credential.ready()
+        left = call.ends_at - self._clock.monotonic()
+        query = call.params
+        if call.is_write and call.gated and self.gate is not None:
+            safe = self.gate()
+            if safe <= 0:
+                raise LeadershipUncertain(f"not sending {call}: leadership may have been lost")
+            left = min(left, safe)
+            # The server gives up in time too, so that a slow write cannot commit after the lease (RT-LE-37).
+            query = {**(call.params or {}), "timeout": f"{max(left, 0.001):.3f}s"}
+        if left <= 0:
+            raise TransportError("timeout", f"{call}: no answer within {call.timeout:g} s")
+        sent = self.config.credential.headers()
+        headers = self._headers(call.accept, call.content_type, call.user_agent, sent)
+        return await self._once(call, query, headers, left), sent
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -180,17 +246,20 @@ class Transport:
         total_timeout: float,
         accept: str = "application/json",
         user_agent: str = "rbgctl",
-    ) -> AsyncIterator["LineStream"]:
+        allowance: Allowance | None = None,
+    ) -> AsyncIterator[LineStream]:
         """Open a watch. The context value has the status and yields batches of lines.
 
         `idle_timeout` seconds without a byte, or `total_timeout` in all, end the stream with TransportError timeout
         (RT-RF-16); the idle timer runs only while waiting for the server and covers the response headers. An open
-        that breaks is tried again every second, like one that is told to come back (RT-CL-20, RT-CL-21).
+        that breaks is tried again every second, like one that is told to come back (RT-CL-20, RT-CL-21); only these
+        further attempts wait for the rate limit of `allowance`. Watches take no slots.
         """
         ends_at = self._clock.monotonic() + total_timeout
         async with contextlib.AsyncExitStack() as stack:
-            answer = await self._open(stack, path, params, idle_timeout, ends_at, accept, user_agent)
-            yield LineStream(answer, idle_timeout, ends_at, self._clock, path)
+            answer = await self._open(stack, path, params, idle_timeout, ends_at, accept, user_agent, allowance)
+            # A process that only watches has to notice changed certificate files as well (RT-CF-05).
+            yield LineStream(answer, idle_timeout, ends_at, self._clock, path, self._connections.follow_files)
 
     async def _open(
         self,
@@ -201,10 +270,13 @@ class Transport:
         ends_at: float,
         accept: str,
         user_agent: str,
+        allowance: Allowance | None,
     ) -> aiohttp.ClientResponse:
         refreshed = False
         attempt = 0
         while True:
+            if attempt and allowance is not None and allowance.bucket is not None:
+                await self._wait_for_rate(allowance, "GET", path, ends_at)
             await self.config.credential.ready()
             sent = self.config.credential.headers()
             headers = self._headers(accept, None, user_agent, sent)
@@ -249,34 +321,25 @@ class Transport:
                 )
             stack.callback(answer.close)
             code = str(answer.status)
-            self._warn(answer.headers.getall("Warning", ()))
+            self._heard(path, answer)
             return answer
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise transport_error(error, f"watch {path}") from error
         finally:
             self._observer("GET", code, self.config.host, f"{path}?watch=1", self._clock.monotonic() - began)
 
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str] | None,
-        body: bytes | None,
-        headers: Headers,
-        pool: Pool,
-        seconds: float,
-    ) -> Response:
+    async def _once(self, call: _Call, params: Mapping[str, str] | None, headers: Headers, seconds: float) -> Response:
         began = self._clock.monotonic()
         code = "<error>"
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._connections.session(pool) as session,
+                self._connections.session(call.pool) as session,
                 session.request(
-                    method,
-                    self.config.server + path,
+                    call.method,
+                    self.config.server + call.path,
                     params=params,
-                    data=body,
+                    data=call.body,
                     headers=headers,
                     allow_redirects=False,
                     **self._options(),
@@ -284,25 +347,32 @@ class Transport:
             ):
                 payload = await answer.read()
                 code = str(answer.status)
-                self._warn(answer.headers.getall("Warning", ()))
-                if answer.status == 429:
-                    _log.debug(
-                        "the API server asks to slow down",
-                        path=path,
-                        retry_after=answer.headers.get("Retry-After"),
-                        flow_schema=answer.headers.get("X-Kubernetes-PF-FlowSchema-UID"),
-                        priority_level=answer.headers.get("X-Kubernetes-PF-PriorityLevel-UID"),
-                    )
+                self._heard(call.path, answer)
                 return Response(answer.status, answer.headers, payload)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise transport_error(error, f"{method} {path}") from error
+            raise transport_error(error, str(call)) from error
         finally:
-            self._observer(method, code, self.config.host, path, self._clock.monotonic() - began)
+            self._observer(call.method, code, self.config.host, call.path, self._clock.monotonic() - began)
+            self.tracing.attempted(code, self.config.host)
+
+    def _heard(self, path: str, answer: aiohttp.ClientResponse) -> None:
+        """Log what the headers of an answer say about the request and the server's load (RT-CF-14, RT-CF-24)."""
+        self._warn(answer.headers.getall("Warning", ()))
+        if answer.status == 429:
+            _log.debug(
+                "the API server asks to slow down",
+                path=path,
+                retry_after=answer.headers.get("Retry-After"),
+                flow_schema=answer.headers.get("X-Kubernetes-PF-FlowSchema-UID"),
+                priority_level=answer.headers.get("X-Kubernetes-PF-PriorityLevel-UID"),
+            )
 
     def _headers(self, accept: str, content_type: str | None, user_agent: str, sent: Mapping[str, str]) -> Headers:
         headers = [("Accept", accept), ("Accept-Encoding", self._encoding), ("User-Agent", user_agent)]
         if content_type:
             headers.append(("Content-Type", content_type))
+        if self.tracing.enabled:
+            headers += self.tracing.headers().items()
         return [*headers, *self.config.impersonate, *sent.items()]
 
     def _options(self) -> dict[str, Any]:
@@ -319,49 +389,6 @@ class Transport:
                 if text not in self._warned and len(self._warned) < MAX_WARNINGS:
                     self._warned.add(text)
                     _log.warning("the API server warns", warning=re.sub(r"\\(.)", r"\1", text))
-
-
-class LineStream:
-    """An open watch: `status`, and `batches()` of complete lines as they arrive.
-
-    idle_timeout: seconds without a byte that end it; may be changed between batches.
-    """
-
-    def __init__(
-        self, answer: aiohttp.ClientResponse, idle_timeout: float, ends_at: float, clock: Clock, path: str
-    ) -> None:
-        self._answer = answer
-        self.idle_timeout = idle_timeout
-        self._ends_at = ends_at
-        self._clock = clock
-        self._path = path
-        self.status = answer.status
-        self.headers: Mapping[str, str] = answer.headers
-
-    async def body(self) -> bytes:
-        """The whole body, for an answer that is not a stream (an error)."""
-        try:
-            async with asyncio.timeout(min(self.idle_timeout, REQUEST_TIMEOUT)):
-                return await self._answer.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise transport_error(error, f"watch {self._path}") from error
-
-    async def batches(self) -> AsyncIterator[list[bytes]]:
-        """Lines as they arrive, several at once when several are there. Half a line at the end is discarded."""
-        splitter = LineSplitter()
-        while True:
-            left = min(self.idle_timeout, self._ends_at - self._clock.monotonic())
-            try:
-                async with asyncio.timeout(max(left, 0.0)):
-                    chunk = await self._answer.content.readany()
-            except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
-                # RuntimeError is what aiohttp raises when the connection was closed from our side (rotation).
-                raise transport_error(error, f"watch {self._path}") from error
-            if not chunk:
-                return
-            lines = splitter.feed(chunk)
-            if lines:
-                yield lines
 
 
 def _retry_delay(status: int, headers: Mapping[str, str]) -> float | None:

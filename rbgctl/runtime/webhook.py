@@ -160,9 +160,7 @@ class WebhookServer:
         route.in_flight.inc()
         code = 500
         try:
-            with self._tracing.span(
-                route.endpoint.span(route.path), kind="server", link=request.headers.get("traceparent", "")
-            ) as span:
+            with self._tracing.serve(route.endpoint.span(route.path), request.headers) as span:
                 answer = await self._answer(route, request)
                 if answer.status >= 500:
                     span.fail(f"HTTP {answer.status}")

@@ -32,7 +32,7 @@ async def discovery(env: EnvTest) -> AsyncIterator[Discovery]:
 async def test_the_table_of_known_kinds_is_what_the_server_says(discovery: Discovery) -> None:
     """RT-RM-08."""
     bare = RestMapper(discovery.mapper._transport)
-    bare._known.clear()
+    bare._static.clear()
     for resource in BUILT_IN:
         assert await bare.resource(resource.gvk) == resource
 
@@ -45,10 +45,24 @@ async def test_known_kinds_cost_no_request(discovery: Discovery) -> None:
 
 
 async def test_many_misses_at_once_cost_one_request(discovery: Discovery) -> None:
-    """RT-RM-01, RT-RM-04."""
+    """RT-RM-01, RT-RM-04: everything is discovered at once, and never again."""
     found = await asyncio.gather(*(discovery.mapper.resource(JOB) for _ in range(50)))
     assert {(r.plural, r.namespaced) for r in found} == {("jobs", True)}
-    assert discovery.asked == ["/apis/batch/v1"]
+    assert (await discovery.mapper.preferred("autoscaling", "HorizontalPodAutoscaler")).gvk.version == "v2"
+    assert (await discovery.mapper.resource(GVK("", "v1", "PersistentVolume"))).namespaced is False
+    assert discovery.asked == ["/api", "/apis"]
+
+
+async def test_one_answer_says_what_the_single_ones_say(discovery: Discovery) -> None:
+    """RT-RM-01, RT-RM-04: aggregated discovery, version by version, and no sub-resource among them."""
+    await discovery.mapper.resource(JOB)
+    together = dict(discovery.mapper._found)
+    single = RestMapper(discovery.mapper._transport)
+    for group, version in {(gvk.group, gvk.version) for gvk in together}:
+        await single._read_version(group, version)
+    assert together == single._found
+    assert len(together) > 50
+    assert not any("/" in resource.plural for resource in together.values())
 
 
 async def test_an_unknown_kind_is_named_and_not_asked_for_in_a_loop(discovery: Discovery) -> None:
@@ -56,7 +70,7 @@ async def test_an_unknown_kind_is_named_and_not_asked_for_in_a_loop(discovery: D
     for _ in range(3):
         with pytest.raises(NoKindMatch, match=r'no matches for kind "Ghost" in version "example\.com/v1"'):
             await discovery.mapper.resource(GVK("example.com", "v1", "Ghost"))
-    assert len(discovery.asked) == 1
+    assert discovery.asked == ["/api", "/apis"]
 
 
 async def test_a_kind_installed_after_a_miss_is_found(discovery: Discovery, env: EnvTest) -> None:

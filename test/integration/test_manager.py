@@ -216,7 +216,7 @@ async def test_health_and_plain_metrics_endpoints(env: EnvTest, client: LiveClie
         assert await get(f"{health}/healthz") == (200, "ok")
         assert await get(f"{health}/readyz") == (200, "ok")
         status, text = await get(f"{health}/readyz/?verbose")
-        assert (status, "[+]informers ok" in text) == (200, True)  # RT-HZ-09
+        assert (status, "[+]informers ok" in text) == (200, True)
         status, text = await get(f"http://127.0.0.1:{manager.metrics_server.port}/metrics")
         assert status == 200
         assert 'controller_runtime_reconcile_total{controller="copier",result="success"}' in text

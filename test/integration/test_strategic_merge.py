@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
+from rbgctl.machinery.merge_keys import POD_TEMPLATE
 from rbgctl.machinery.strategic_merge import StrategicMergeError, strategic_merge
-from rbgctl.planning.role_templates import POD_TEMPLATE
 from rbgctl.planning.typed_encoding import TypedEncodingError, rendered_pod_template
 from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.errors import ApiError

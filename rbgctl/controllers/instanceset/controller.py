@@ -27,7 +27,7 @@ def declare() -> Builder:
         .writes(ROLE_INSTANCE, "patch", subresource="status")
         .writes(ROLE_INSTANCE_SET, "patch", subresource="status")
         .writes(CONTROLLER_REVISION, "create", "patch", "delete")
-        .acts_as(identity.MANAGER_INSTANCE_SET_STATEFUL)
+        .acts_as(identity.USER_AGENT_INSTANCE_SET_STATEFUL)
         .reports_as(events.COMPONENT_INSTANCE_SET)
         .reconciles_with(InstanceSetReconciler().reconcile)
     )

@@ -6,18 +6,19 @@ from typing import Any
 import pytest
 
 from rbgctl.machinery.gvk import GVK, NN, Resource
+from rbgctl.machinery.owner_references import OwnerRef
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.builder import Builder, BuilderError
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Context, ControllerOptions
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.handler import enqueue_object
+from rbgctl.runtime.handler import EventHandler, enqueue_mapped, enqueue_object
 from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.predicate import Event
 from rbgctl.runtime.rbac import PolicyRule, cluster_role, merged
 from rbgctl.runtime.source import ChannelSource, InformerSource
-from rbgctl.runtime.store import owner_uids
+from rbgctl.runtime.store import Entry, Header, owner_uids
 
 POD = GVK("", "v1", "Pod")
 SERVICE = GVK("", "v1", "Service")
@@ -87,7 +88,7 @@ def test_global_filters_come_before_those_of_a_watch_and_not_on_raw_sources() ->
         Builder()
         .for_(GROUP, says("local", True))
         .owns(POD, says("never asked", True))
-        .watches_source(lambda: raw)
+        .watches_raw_source(lambda: raw)
         .with_filter(says("first", True))
         .with_filter(says("second", False))
         .reconciles_with(reconcile)
@@ -125,9 +126,6 @@ def test_owner_scope_follows_the_kind() -> None:  # RT-EH-02
 
 
 def owned_pod(gvk: GVK) -> Any:
-    from rbgctl.machinery.owner_references import OwnerRef
-    from rbgctl.runtime.store import Entry, Header
-
     ref = OwnerRef(api_version=gvk.api_version, kind=gvk.kind, name="owner", uid="u", controller=True)
     return Entry(Header(namespace="ns", name="p", uid="p", rv="1", owners=(ref,)), b"{")
 
@@ -185,3 +183,71 @@ def test_the_role_is_the_same_for_any_order_of_rules() -> None:
         assert cluster_role("r", [*rules, *rules]) == role
     assert merged(rules + rules) == merged(rules)
     assert {"apiGroups": ["example.org"], "resources": ["groups/status"], "verbs": ["patch"]} in role["rules"]
+
+
+# ---- what a declaration watches ----
+
+
+def fed(builder: Builder, number: int, *events: Event) -> list[NN]:
+    """Keys that the watch of this number queues for the events."""
+    controller = builder.reconciles_with(reconcile).complete(manager())
+    source = controller._sources[number]
+    assert isinstance(source, InformerSource)
+    source._queue = controller.queue
+    for event in events:
+        source._feed(event)
+    return list(controller.queue._items)
+
+
+def pod(name: str, *owners: OwnerRef) -> Entry:
+    return Entry(Header(namespace="ns", name=name, uid=name, rv="1", owners=owners), b"{")
+
+
+def ref(name: str, *, controller: bool) -> OwnerRef:
+    return OwnerRef(api_version=GROUP.api_version, kind=GROUP.kind, name=name, uid=name, controller=controller)
+
+
+def test_for_queues_the_object_and_owns_its_controller() -> None:  # RT-BL-02
+    both = Event("create", pod("p", ref("other", controller=False), ref("owner", controller=True)))
+    assert fed(Builder().for_(GROUP), 0, Event("create", pod("g"))) == [NN("ns", "g")]
+    assert fed(Builder().for_(GROUP).owns(POD), 1, both) == [NN("ns", "owner")]
+    assert fed(Builder().for_(GROUP).owns(POD, every_owner=True), 1, both) == [NN("ns", "other"), NN("ns", "owner")]
+
+
+def test_other_kinds_and_sources_are_watched_with_handlers_of_their_own() -> None:  # RT-BL-03
+    handler = enqueue_mapped(lambda entry: [NN("mapped", entry.header.name)])
+    raw = ChannelSource(handler)
+    builder = (
+        Builder().named("c").watches(POD, handler).watches_metadata(CONFIG_MAP, handler).watches_raw_source(lambda: raw)
+    )
+    controller = builder.reconciles_with(reconcile).complete(manager())
+    for number, kind in enumerate((POD, CONFIG_MAP)):
+        source = controller._sources[number]
+        assert str(source) == f"kind source: {kind.group_kind}"
+        assert fed(builder_of(handler), number, Event("create", pod("x"))) == [NN("mapped", "x")]
+    assert controller._sources[2] is raw
+
+
+def builder_of(handler: EventHandler) -> Builder:
+    return Builder().named("c").watches(POD, handler).watches_metadata(CONFIG_MAP, handler)
+
+
+def test_a_watch_may_ask_for_metadata_only() -> None:  # RT-BL-06
+    builder = complete().watches_metadata(CONFIG_MAP, enqueue_object()).owns(POD, only_metadata=True)
+    m = manager()
+    controller = builder.complete(m)
+    assert set(builder.informers) == {(GROUP, "full"), (CONFIG_MAP, "metadata"), (POD, "metadata")}
+    for number, kind in enumerate((GROUP, CONFIG_MAP, POD)):
+        source = controller._sources[number]
+        assert isinstance(source, InformerSource)
+        assert source._form == ("full" if kind == GROUP else "metadata")
+
+
+@pytest.mark.looptime
+async def test_a_kind_that_never_syncs_is_named_as_the_source_it_is(loop_clock: Any) -> None:  # RT-EH-08
+    m = Manager(ClusterConfig("http://127.0.0.1:1"), resources=RESOURCES, clock=loop_clock)
+    controller = complete().with_options(ControllerOptions(cache_sync_timeout=3.0)).complete(m)
+    m.cache.declare(GROUP)
+    text = r"failed to wait for group caches to sync kind source: Group\.example\.org: timed out waiting for cache"
+    with pytest.raises(TimeoutError, match=text):
+        await controller.run()

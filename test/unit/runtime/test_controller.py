@@ -11,9 +11,11 @@ from structlog.testing import capture_logs
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.controller import Context, Controller, ControllerOptions, ControllerSupport, Result
-from rbgctl.runtime.errors import ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
+from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
+from rbgctl.runtime.executor import PlanFailed
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.ratelimit import ItemExponential
+from rbgctl.runtime.store import Entry, Header
 from rbgctl.runtime.workqueue import WorkQueue
 
 pytestmark = pytest.mark.looptime
@@ -27,6 +29,8 @@ class Cache:
 
     def __init__(self) -> None:
         self.waits: list[Any] = []
+        self.forgotten: list[Any] = []
+        self.exists = True
         self.error: Exception | None = None
 
     async def caught_up(self, owner: Any) -> frozenset[Any]:
@@ -35,8 +39,11 @@ class Cache:
             raise self.error
         return frozenset()
 
-    def entry(self, gvk: GVK, key: NN) -> None:
-        return None
+    def entry(self, gvk: GVK, key: NN) -> Entry | None:
+        return Entry(Header(key.namespace, key.name, "u", "1"), b"{}") if self.exists else None
+
+    def forget_writes(self, owner: Any) -> None:
+        self.forgotten.append(owner)
 
 
 @dataclass
@@ -208,6 +215,9 @@ async def test_a_result_may_set_the_next_priority(bench: Callable[..., Bench]) -
     ("error", "level"),
     [
         (status(Conflict), "info"),
+        (status(AlreadyExists), "info"),
+        (PlanFailed([status(Conflict), status(AlreadyExists)]), "info"),
+        (PlanFailed([status(Conflict), RuntimeError("x")]), "error"),
         (LeadershipUncertain("maybe not"), "info"),
         (status(NotFound), "error"),
         (RuntimeError("x"), "error"),
@@ -230,7 +240,7 @@ async def test_conflicts_are_routine_other_errors_are_not(
 # ---- defects and deadlines ----
 
 
-async def test_a_defect_is_counted_and_retried(bench: Callable[..., Bench]) -> None:  # RT-CT-22
+async def test_a_defect_is_counted_and_retried(bench: Callable[..., Bench]) -> None:  # RT-CT-03, RT-CT-22
     async def reconcile(ctx: Context) -> Result | None:
         raise KeyError("missing")
 
@@ -243,7 +253,8 @@ async def test_a_defect_is_counted_and_retried(bench: Callable[..., Bench]) -> N
     assert b.controller.queue.waiting == 1
 
 
-async def test_without_recover_a_defect_stops_the_controller(bench: Callable[..., Bench]) -> None:  # RT-CT-22
+async def test_without_recover_a_defect_stops_the_controller(bench: Callable[..., Bench]) -> None:
+    # RT-CT-03, RT-CT-22
     async def reconcile(ctx: Context) -> Result | None:
         raise KeyError("missing")
 
@@ -251,6 +262,7 @@ async def test_without_recover_a_defect_stops_the_controller(bench: Callable[...
     with pytest.raises(KeyError):
         await asyncio.wait_for(b.controller.run(), 10)
     assert b.value("controller_runtime_reconcile_panics_total") == 1
+    assert b.value("controller_runtime_reconcile_time_seconds_count") == 1  # RT-CT-17
 
 
 async def test_a_hung_reconcile_is_cancelled_counted_and_retried(bench: Callable[..., Bench]) -> None:  # RT-CT-24
@@ -272,6 +284,7 @@ async def test_a_hung_reconcile_is_cancelled_counted_and_retried(bench: Callable
     assert cancelled.is_set()
     assert b.value("controller_runtime_reconcile_timeouts_total") == 1
     assert b.value("controller_runtime_reconcile_errors_total") == 1
+    assert b.value("controller_runtime_reconcile_time_seconds_count") == 1  # RT-CT-17
     assert b.controller.queue.waiting == 1
 
 
@@ -344,6 +357,20 @@ async def test_series_exist_before_the_first_sync(bench: Callable[..., Bench]) -
 
 async def reconcile_nothing(ctx: Context) -> Result | None:
     return None
+
+
+async def test_sources_start_together(bench: Callable[..., Bench]) -> None:  # RT-CT-11
+    class Second(Feed):
+        async def start(self, queue: WorkQueue[NN]) -> None:
+            await super().start(queue)
+            self.synced.set()
+            first.synced.set()
+
+    first = Feed()
+    b = bench(reconcile_nothing, first, Second(), cache_sync_timeout=30.0)
+    async with asyncio.timeout(1):
+        await b.controller.warmup()
+    await b.controller.close()
 
 
 async def test_a_source_that_never_syncs_is_named(bench: Callable[..., Bench]) -> None:  # RT-CT-11

@@ -307,13 +307,6 @@ async def test_readiness_ends_with_the_stop(make: Callable[..., Manager]) -> Non
             await check()
 
 
-@virtual
-async def test_readiness_waits_for_informers_unless_they_may_need_our_conversion(make: Callable[..., Manager]) -> None:
-    # RT-HZ-09
-    assert "informers" in make()._checks["readyz"]
-    assert "informers" not in make(serves_conversion=True)._checks["readyz"]
-
-
 # ---- election ----
 
 

@@ -1,49 +1,86 @@
 """Names, types, labels and buckets as dashboards know them."""
 
+import asyncio
 import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from unit.runtime.scripted import ScriptedServer, bookmark, watch
 
 from rbgctl.machinery.gvk import GVK
+from rbgctl.runtime.api_path import request_info
+from rbgctl.runtime.cache import Cache
+from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.metrics import (
     MAX_PRIORITIES,
-    QUEUE_BUCKETS,
-    RECONCILE_BUCKETS,
     TOO_MANY_PRIORITIES,
     ControllerMetrics,
     PrometheusQueueMetrics,
     Registry,
-    request_info,
 )
 from rbgctl.runtime.ratelimit import ItemExponential
+from rbgctl.runtime.transport import Transport
 from rbgctl.runtime.workqueue import WorkQueue
 
-QUEUE_LABELS = {"name", "controller"}
-FAMILIES: dict[str, tuple[str, set[str]]] = {  # RT-MT-01 to RT-MT-20
-    "controller_runtime_reconcile_total": ("counter", {"controller", "result"}),
-    "controller_runtime_reconcile_errors_total": ("counter", {"controller"}),
-    "controller_runtime_terminal_reconcile_errors_total": ("counter", {"controller"}),
-    "controller_runtime_reconcile_panics_total": ("counter", {"controller"}),
-    "controller_runtime_reconcile_timeouts_total": ("counter", {"controller"}),
-    "controller_runtime_reconcile_time_seconds": ("histogram", {"controller"}),
-    "controller_runtime_max_concurrent_reconciles": ("gauge", {"controller"}),
-    "controller_runtime_active_workers": ("gauge", {"controller"}),
-    "workqueue_depth": ("gauge", QUEUE_LABELS | {"priority"}),
-    "workqueue_adds_total": ("counter", QUEUE_LABELS),
-    "workqueue_queue_duration_seconds": ("histogram", QUEUE_LABELS),
-    "workqueue_work_duration_seconds": ("histogram", QUEUE_LABELS),
-    "workqueue_unfinished_work_seconds": ("gauge", QUEUE_LABELS),
-    "workqueue_longest_running_processor_seconds": ("gauge", QUEUE_LABELS),
-    "workqueue_retries_total": ("counter", QUEUE_LABELS),
-    "rest_client_requests_total": ("counter", {"code", "method", "host"}),
-}
+CONTROLLER = {"controller"}
+QUEUE = {"name", "controller"}
+GVK_ = {"gvk"}
+UP_TO_ONE = (*(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5), *(0.6, 0.7, 0.8, 0.9, 1.0))
+ABOVE = (*(1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5), *(5, 6, 7, 8, 9, 10, 15, 20, 25, 30, 40, 50, 60))
+RECONCILE = [*UP_TO_ONE, *ABOVE]  # RT-MT-90
+QUEUED = [float(f"1e{k}") for k in range(-8, 4)]  # RT-MT-91
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the exposition shows of a metric. `buckets`: upper bounds, of histograms that have documented ones."""
+
+    rule: str
+    name: str
+    type: str
+    labels: set[str] = field(default_factory=set)
+    buckets: list[float] | None = None
+
+
+TABLE = [
+    Family("RT-MT-01", "controller_runtime_reconcile_total", "counter", {"controller", "result"}),
+    Family("RT-MT-02", "controller_runtime_reconcile_errors_total", "counter", CONTROLLER),
+    Family("RT-MT-03", "controller_runtime_terminal_reconcile_errors_total", "counter", CONTROLLER),
+    Family("RT-MT-04", "controller_runtime_reconcile_panics_total", "counter", CONTROLLER),
+    Family("RT-MT-05", "controller_runtime_reconcile_time_seconds", "histogram", CONTROLLER, RECONCILE),
+    Family("RT-MT-06", "controller_runtime_max_concurrent_reconciles", "gauge", CONTROLLER),
+    Family("RT-MT-07", "controller_runtime_active_workers", "gauge", CONTROLLER),
+    Family("RT-MT-08", "controller_runtime_reconcile_timeouts_total", "counter", CONTROLLER),
+    Family("RT-MT-10", "workqueue_depth", "gauge", QUEUE | {"priority"}),
+    Family("RT-MT-11", "workqueue_adds_total", "counter", QUEUE),
+    Family("RT-MT-12", "workqueue_queue_duration_seconds", "histogram", QUEUE, QUEUED),
+    Family("RT-MT-13", "workqueue_work_duration_seconds", "histogram", QUEUE, QUEUED),
+    Family("RT-MT-14", "workqueue_unfinished_work_seconds", "gauge", QUEUE),
+    Family("RT-MT-15", "workqueue_longest_running_processor_seconds", "gauge", QUEUE),
+    Family("RT-MT-16", "workqueue_retries_total", "counter", QUEUE),
+    Family("RT-MT-20", "rest_client_requests_total", "counter", {"code", "method", "host"}),
+    Family("RT-MT-70", "rbg_runtime_loop_lag_seconds", "histogram"),
+    Family("RT-MT-70", "rbg_runtime_informer_objects", "gauge", GVK_),
+    Family("RT-MT-70", "rbg_runtime_informer_bytes", "gauge", GVK_),
+    Family("RT-MT-70", "rbg_runtime_informer_relists_total", "counter", {"gvk", "reason"}),
+    Family("RT-MT-70", "rbg_runtime_informer_last_event_age_seconds", "gauge", GVK_),
+    Family("RT-MT-70", "rbg_runtime_handler_pending", "gauge", GVK_),
+    Family("RT-MT-70", "rbg_runtime_rest_client_rate_limiter_seconds", "histogram"),
+    Family("RT-MT-70", "rbg_runtime_rest_client_request_seconds", "histogram", {"verb", "resource"}),
+    Family("RT-MT-70", "rbg_runtime_write_gate_refusals_total", "counter"),
+    Family("RT-MT-70", "rbg_runtime_conflicts_total", "counter", {"controller", "kind"}),
+    Family("RT-MT-70", "rbg_runtime_stale_reads_total", "counter"),
+]
 
 
 @pytest.fixture
-async def used(manual_clock: Any) -> Registry:
-    """After one controller, one queue and one request."""
+async def used(manual_clock: Any) -> AsyncIterator[Registry]:
+    """After one controller, one queue, one request and one list."""
     registry = Registry()
     ControllerMetrics(registry, "c", 3).seconds.observe(0.2)
     metrics = PrometheusQueueMetrics(registry, "c")
@@ -57,7 +94,19 @@ async def used(manual_clock: Any) -> Registry:
     await queue.get()
     manual_clock.time += 2.0
     registry.observe_request("GET", "200", "10.0.0.1:6443", "/api/v1/namespaces/ns/pods/p", 0.1)
-    return registry
+    registry.relisted(GVK("", "v1", "Pod"), "expired")
+    ControllerMetrics(registry, "c", 3).conflict("Pod")
+    pod = GVK("", "v1", "Pod")
+    async with ScriptedServer().running() as server, Transport(ClusterConfig(server.url)) as transport:
+        server.answers(watch(bookmark(5, end=True), then="hang"))
+        cache = Cache(transport, RestMapper(), first_list_jitter=0.0)
+        cache.declare(pod)
+        registry.watch_cache(cache, time.monotonic)
+        task = asyncio.create_task(cache.run())
+        await cache.wait_for_sync(pod)
+        yield registry
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def exposed(registry: Registry) -> dict[str, tuple[str, set[str]]]:
@@ -69,9 +118,35 @@ def exposed(registry: Registry) -> dict[str, tuple[str, set[str]]]:
     return found
 
 
-def test_every_family_has_its_name_type_and_labels(used: Registry) -> None:
-    found = exposed(used)
-    assert {name: found.get(name) for name in FAMILIES} == FAMILIES
+@pytest.mark.parametrize("family", TABLE, ids=lambda family: f"{family.rule} {family.name}")
+def test_every_family_has_its_name_type_labels_and_buckets(used: Registry, family: Family) -> None:
+    # RT-MT-01 to RT-MT-08, RT-MT-10 to RT-MT-16, RT-MT-20, RT-MT-70, RT-MT-90, RT-MT-91
+    assert exposed(used).get(family.name) == (family.type, family.labels)
+    if family.buckets is not None:
+        assert buckets(used, family.name) == pytest.approx(family.buckets)
+
+
+async def test_both_labels_of_a_queue_hold_the_controllers_name(used: Registry) -> None:  # RT-MT-15
+    text = used.text().decode()
+    found = re.findall(r"^workqueue_\w+{([^}]*)}", text, re.MULTILINE)
+    assert found
+    assert all('controller="c"' in labels and 'name="c"' in labels for labels in found)
+
+
+def test_each_attempt_counts_by_code_verb_and_configured_host(used: Registry) -> None:  # RT-MT-20
+    used.observe_request("GET", "<error>", "10.0.0.1:6443", "/api/v1/pods", 0.1)
+    assert re.findall(r"^rest_client_requests_total({.*} \S+)", used.text().decode(), re.MULTILINE) == [
+        '{code="200",host="10.0.0.1:6443",method="GET"} 1.0',
+        '{code="<error>",host="10.0.0.1:6443",method="GET"} 1.0',
+    ]
+
+
+@pytest.mark.parametrize("name", ["errors", "panics", "timeouts"])
+def test_counters_of_a_controller_exist_at_zero(name: str) -> None:  # RT-MT-02, RT-MT-04, RT-MT-08
+    registry = Registry()
+    ControllerMetrics(registry, "c", 1)
+    full = f"controller_runtime_reconcile_{name}_total"
+    assert registry.collectors.get_sample_value(full, {"controller": "c"}) == 0.0
 
 
 def test_no_created_series_and_total_once(used: Registry) -> None:
@@ -93,18 +168,6 @@ def test_four_result_series_exist_at_zero(used: Registry) -> None:  # RT-MT-01
 def buckets(registry: Registry, name: str) -> list[float]:
     found = re.findall(rf'^{name}_bucket{{[^}}]*le="([^"]+)"', registry.text().decode(), re.MULTILINE)
     return [float(b) for b in found if b != "+Inf"]
-
-
-def test_buckets(used: Registry) -> None:  # RT-MT-90, RT-MT-91
-    assert buckets(used, "controller_runtime_reconcile_time_seconds") == list(RECONCILE_BUCKETS)
-    upstream = (
-        "0.005 0.01 0.025 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5 0.6 0.7 0.8 0.9 1.0 1.25 1.5 1.75 2.0 2.5 3.0 "
-        "3.5 4.0 4.5 5 6 7 8 9 10 15 20 25 30 40 50 60"
-    )
-    assert list(RECONCILE_BUCKETS) == [float(b) for b in upstream.split()]
-    for name in ("workqueue_queue_duration_seconds", "workqueue_work_duration_seconds"):
-        assert buckets(used, name) == list(QUEUE_BUCKETS)
-    assert [round(b * 1e8) for b in QUEUE_BUCKETS] == [10**k for k in range(12)]
 
 
 def test_queue_series_follow_the_queue(used: Registry) -> None:  # RT-MT-10, RT-MT-14, RT-MT-15
@@ -153,7 +216,8 @@ def test_series_without_labels_exist_from_the_start() -> None:  # RT-MT-43, RT-M
 def test_platform_series_are_exported() -> None:  # RT-MT-60
     text = Registry().text().decode()
     for name in ("process_cpu_seconds_total", "python_info", "python_gc_objects_collected_total"):
-        assert name in text
+        assert re.search(rf"^{name}\b", text, re.MULTILINE)
+    assert not re.search(r"^go_", text, re.MULTILINE)
 
 
 def test_two_registries_do_not_share_anything() -> None:

@@ -19,6 +19,7 @@ from rbgctl.runtime.errors import TransportError
 from rbgctl.runtime.fifo import Delta, DeltaType, OrderedFifo
 from rbgctl.runtime.reflector import STREAM_RETRY, Reflector, WatchTarget
 from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, Tombstone
+from rbgctl.runtime.tracing import Tracing
 from rbgctl.runtime.transport import Response, Transport
 
 POD = GVK("", "v1", "Pod")
@@ -59,6 +60,7 @@ class History:
     alive: dict[str, int] = field(default_factory=dict)
     events: list[tuple[int, bytes]] = field(default_factory=list)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    tracing: Tracing = field(default_factory=Tracing)
 
     def happen(self, count: int) -> None:
         """The next `count` changes take place."""

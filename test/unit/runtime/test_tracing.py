@@ -1,7 +1,6 @@
 """Spans: none by default, the right ones when switched on."""
 
 import asyncio
-import logging
 import subprocess
 import sys
 import threading
@@ -13,9 +12,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from rbgctl.runtime.tracing import NO_SPAN, OncePerMinute, Tracing, current_ids, template
+from rbgctl.runtime.api_path import template
+from rbgctl.runtime.tracing import NO_SPAN, Tracing, current_ids, from_traceparent
 
 ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
+PARENT = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
 
 def never() -> dict[str, str]:
@@ -23,16 +26,26 @@ def never() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("env", [{}, {**ON, "OTEL_SDK_DISABLED": "true"}, {**ON, "OTEL_SDK_DISABLED": "TRUE"}])
-def test_off_allocates_nothing_and_builds_no_attributes(env: dict[str, str]) -> None:  # RT-TR-01
+def test_off_makes_no_span_and_builds_no_attributes(env: dict[str, str]) -> None:  # RT-TR-01
     tracing = Tracing.from_env(env)
     assert not tracing.enabled
-    spans = [tracing.span("x", attributes=never, link="y") for _ in range(3)]
+    spans = [
+        tracing.span("x", attributes=never),
+        tracing.step("x"),
+        tracing.serve("x", {"traceparent": PARENT}, never),
+        tracing.request("GET", "/api/v1/pods", None, None, "ua"),
+    ]
     assert all(span is NO_SPAN for span in spans)
-    with tracing.span("x") as span:
+    with tracing.step("x") as span:
+        assert not span.recording
         span.set(never)
         span.event("e", never)
         span.fail("no")
-    tracing.observe_request("GET", "200", "h", "/api/v1/pods", 0.1)
+    tracing.attempted("200", "h")
+    tracing.rate_limited(1.0)
+    tracing.wrote("uid", "1")
+    assert not tracing.headers()
+    assert not len(tracing.writes)
 
 
 def test_off_does_not_import_the_sdk() -> None:  # RT-TR-01
@@ -41,22 +54,6 @@ def test_off_does_not_import_the_sdk() -> None:  # RT-TR-01
         "Tracing.from_env({}); sys.exit(any(m.startswith('opentelemetry.sdk') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
-def test_an_endpoint_switches_on_with_the_default_ratio(name: str) -> None:  # RT-TR-01, RT-TR-07
-    tracing = Tracing.from_env({name: "http://127.0.0.1:1"})
-    assert tracing.enabled
-    assert tracing._provider is not None
-    assert "0.05" in tracing._provider.sampler.get_description()
-    assert tracing._provider.sampler.get_description().startswith("ParentBased")
-    tracing._provider.shutdown()
-
-
-@pytest.mark.parametrize("text", ["half", "1.5", "-1"])
-def test_a_bad_ratio_is_refused(text: str) -> None:  # RT-TR-07
-    with pytest.raises(ValueError, match=f"OTEL_TRACES_SAMPLER_ARG is '{text}': a ratio from 0 to 1 is wanted"):
-        Tracing.from_env({**ON, "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": text})
 
 
 class Recorded:
@@ -76,33 +73,52 @@ def recorded() -> Recorded:
     return Recorded()
 
 
+PATCHED = "/api/v1/namespaces/ns/pods/p/status"
+
+
 async def test_steps_and_requests_hang_below_the_reconcile(recorded: Recorded) -> None:  # RT-TR-02, RT-TR-03
     tracing = recorded.tracing
-    with tracing.span("reconcile c", kind="consumer", attributes=lambda: {"reconcile.id": "x"}):
-        with tracing.span("step observe"):
+    with (
+        tracing.span("stray"),
+        tracing.span("reconcile c", kind="consumer", attributes=lambda: {"reconcile.id": "x"}, root=True),
+        tracing.step("execute"),
+        tracing.request("PATCH", PATCHED, {"fieldManager": "rbg"}, "application/merge-patch+json", "ua/1 (x)"),
+    ):
+        tracing.rate_limited(0.25)
+        for code in ("<error>", "503", "200"):
             await asyncio.sleep(0)
-        tracing.observe_request("PATCH", "200", "h", "/api/v1/namespaces/ns/pods/p/status", 0.25)
-        tracing.observe_request("GET", "200", "h", "/api/v1/pods?watch=1", 300.0)
+            tracing.attempted(code, "h:1")
     spans = recorded.spans
-    assert set(spans) == {"reconcile c", "step observe", "k8s.patch pods/status"}
-    root = spans["reconcile c"]
+    root, step, request = spans["reconcile c"], spans["step execute"], spans["k8s.patch pods/status"]
     assert root.kind is SpanKind.CONSUMER
+    assert root.parent is None
     assert dict(root.attributes or {}) == {"reconcile.id": "x"}
-    request = spans["k8s.patch pods/status"]
     assert request.kind is SpanKind.CLIENT
-    for child in (request, spans["step observe"]):
+    for child, parent in ((step, root), (request, step)):
         assert child.parent is not None
-        assert root.context is not None
-        assert child.parent.span_id == root.context.span_id
-    assert request.end_time is not None
-    assert request.start_time is not None
-    assert request.end_time - request.start_time == 250_000_000
+        assert parent.context is not None
+        assert child.parent.span_id == parent.context.span_id
     assert dict(request.attributes or {}) == {
         "http.request.method": "PATCH",
         "url.path": "/api/v1/namespaces/{namespace}/pods/{name}/status",
-        "server.address": "h",
+        "server.address": "h:1",
         "http.response.status_code": 200,
+        "k8s.patch.type": "application/merge-patch+json",
+        "k8s.field_manager": "rbg",
+        "retry.count": 2,
+        "rate_limit.wait_ms": 250,
     }
+    assert request.status.status_code is StatusCode.UNSET  # the last attempt counts
+
+
+def test_a_write_without_a_field_manager_is_that_of_the_user_agent(recorded: Recorded) -> None:  # RT-TR-03
+    with recorded.tracing.request("POST", "/api/v1/namespaces/ns/pods", None, "application/json", "roleinstance/1 (x)"):
+        pass
+    with recorded.tracing.request("GET", "/api/v1/namespaces/ns/pods/p", None, None, "roleinstance/1 (x)"):
+        pass
+    created, read = recorded.spans["k8s.create pods"], recorded.spans["k8s.get pods"]
+    assert (created.attributes or {})["k8s.field_manager"] == "roleinstance"
+    assert not {"k8s.field_manager", "k8s.patch.type", "http.response.status_code"} & set(read.attributes or {})
 
 
 @pytest.mark.parametrize(
@@ -112,13 +128,15 @@ async def test_steps_and_requests_hang_below_the_reconcile(recorded: Recorded) -
         ("404", StatusCode.UNSET),
         ("409", StatusCode.UNSET),
         ("429", StatusCode.ERROR),
+        ("500", StatusCode.ERROR),
         ("503", StatusCode.ERROR),
         ("<error>", StatusCode.ERROR),
     ],
 )
 def test_conflicts_and_missing_objects_are_no_span_errors(recorded: Recorded, code: str, status: StatusCode) -> None:
     # RT-TR-04
-    recorded.tracing.observe_request("GET", code, "h", "/api/v1/pods", 0.1)
+    with recorded.tracing.request("GET", "/api/v1/pods", None, None, "ua"):
+        recorded.tracing.attempted(code, "h")
     assert recorded.spans["k8s.list pods"].status.status_code is status
 
 
@@ -134,20 +152,69 @@ def test_an_exception_alone_does_not_fail_the_span(recorded: Recorded) -> None: 
     assert [e.name for e in spans["b"].events] == ["something"]
 
 
-def test_a_traceparent_becomes_a_link_not_a_parent(recorded: Recorded) -> None:  # RT-TR-05
-    with recorded.tracing.span("a", link="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"):
+def test_links_are_no_parents(recorded: Recorded) -> None:  # RT-TR-05
+    other = from_traceparent(PARENT)
+    assert other is not None
+    assert from_traceparent("nonsense") is None
+    with recorded.tracing.span("a", links=[other]):
         pass
-    with recorded.tracing.span("b", link="nonsense"):
+    with recorded.tracing.span("b") as late:
+        late.link(other)
+    for name in ("a", "b"):
+        assert [format(link.context.span_id, "x") for link in recorded.spans[name].links] == ["123456789abcdef"]
+        assert recorded.spans[name].parent is None
+
+
+def test_the_server_is_told_which_span_asks(recorded: Recorded) -> None:  # RT-TR-05
+    tracing = recorded.tracing
+    assert not tracing.headers()
+    with tracing.request("GET", "/api/v1/pods", None, None, "ua"):
+        sent = tracing.headers()
+    context = recorded.spans["k8s.list pods"].context
+    assert context is not None
+    assert sent == {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
+
+
+@pytest.mark.parametrize("header", ["traceparent", "Traceparent"])
+def test_what_we_serve_belongs_to_the_callers_trace(recorded: Recorded, header: str) -> None:  # RT-TR-02, RT-TR-05
+    with recorded.tracing.span("stray"), recorded.tracing.serve("admission /x", {header: PARENT}, {"a": 1}):
         pass
-    assert [format(link.context.span_id, "x") for link in recorded.spans["a"].links] == ["123456789abcdef"]
-    assert recorded.spans["a"].parent is None
-    assert not recorded.spans["b"].links
+    with recorded.tracing.span("stray"), recorded.tracing.serve("convert", {}):
+        pass
+    served, alone = recorded.spans["admission /x"], recorded.spans["convert"]
+    assert served.kind is alone.kind is SpanKind.SERVER
+    assert served.parent is not None
+    assert format(served.parent.trace_id, "032x") == PARENT[3:35]
+    assert dict(served.attributes or {}) == {"a": 1}
+    assert alone.parent is None
+
+
+async def test_a_task_knows_its_own_latest_write(recorded: Recorded) -> None:  # RT-TR-05
+    tracing = recorded.tracing
+
+    async def write(uid: str, seconds: float) -> None:
+        with tracing.request("POST", f"/api/v1/namespaces/ns/{uid}s", None, None, "ua"):
+            await asyncio.sleep(seconds)
+        await asyncio.sleep(0.02 - seconds)
+        tracing.wrote(uid, "1")
+
+    await asyncio.gather(write("a", 0.0), write("b", 0.01))
+    for uid in "ab":
+        author = tracing.writes.author((uid, "1"))
+        assert author is not None
+        assert author == recorded.spans[f"k8s.create {uid}s"].context
 
 
 def test_unsampled_spans_build_no_attributes() -> None:  # RT-TR-08
-    with Tracing(TracerProvider(sampler=ALWAYS_OFF)).span("a", attributes=never) as span:
+    tracing = Tracing(TracerProvider(sampler=ALWAYS_OFF))
+    with tracing.span("a", attributes=never) as span:
+        assert not span.recording
         span.set(never)
         span.event("e", never)
+    with tracing.request("POST", "/api/v1/pods", None, None, "ua"):
+        pass
+    tracing.wrote("uid", "1")
+    assert not len(tracing.writes)  # nobody could follow the link
 
 
 def test_current_ids(recorded: Recorded) -> None:  # RT-TR-10
@@ -194,12 +261,3 @@ async def test_pending_spans_are_sent_at_the_end() -> None:  # RT-TR-09
         pass
     await tracing.shutdown()
     assert [span.name for span in recorded.get_finished_spans()] == ["a"]
-
-
-def test_export_failures_are_logged_once_a_minute() -> None:  # RT-TR-09
-    now = 0.0
-    once = OncePerMinute(lambda: now)
-    record = logging.LogRecord("x", logging.ERROR, "", 0, "down", (), None)
-    assert [once.filter(record) for _ in range(3)] == [True, False, False]
-    now = 60.0
-    assert once.filter(record)
