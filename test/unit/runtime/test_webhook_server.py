@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,23 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+import uvloop
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 from unit.runtime import tls
 
 from rbgctl.machinery.gvk import GVK, RawObject
 from rbgctl.runtime.admission import AdmissionEndpoint, AdmissionRequest, AdmissionResponse, Verdict
 from rbgctl.runtime.certwatcher import CertificateError
 from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.http_connection import HttpLimits
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.testing.asserts import eventually
 from rbgctl.runtime.testing.certificates import Authority
+from rbgctl.runtime.tracing import Tracing
 from rbgctl.runtime.webhook import WebhookOptions, WebhookServer, deadline, serve_kind
 from rbgctl.runtime.webhook_call import Answer, Call
 
@@ -536,6 +544,65 @@ async def test_denials_count_as_200_and_bugs_in_handlers_as_panics(certificates:
         assert value("controller_runtime_conversion_webhook_panics_total") == 1
     counted = {"webhook": path, "code": "200"}
     assert value("controller_runtime_webhook_requests_total", counted) == 2
+
+
+# -- traces ------------------------------------------------------------------------------------------------------
+
+
+async def test_calls_are_server_spans_of_the_callers_trace(certificates: Path) -> None:  # RT-TR-02, RT-TR-05
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    options = WebhookOptions(host="127.0.0.1", port=0, cert_dir=certificates)
+    server = WebhookServer(options, registry=Registry(), tracing=Tracing(provider))
+    serve_kind(server, POD, validator=Anything(), converter=lambda obj, desired: {**obj, "apiVersion": desired})
+    trace, parent = "0123456789abcdef0123456789abcdef", "0123456789abcdef"
+    headers = {"traceparent": f"00-{trace}-{parent}-01", "Content-Type": "application/json"}
+    connector = aiohttp.TCPConnector(ssl=tls.client_context())
+    async with running(server), aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        for path in ("/validate--v1-pod", "/convert"):
+            async with session.post(f"https://127.0.0.1:{server.port}{path}", data=b"{}") as answer:
+                await answer.read()
+    spans = exporter.get_finished_spans()
+    assert [span.name for span in spans] == ["admission /validate--v1-pod", "convert"]
+    for span in spans:
+        assert span.kind == SpanKind.SERVER
+        assert span.parent is not None
+        assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (trace, parent)
+
+
+# -- uvloop ------------------------------------------------------------------------------------------------------
+
+
+def test_it_serves_under_uvloop_with_the_same_limits(certificates: Path) -> None:  # RT-WH-01, RT-HZ-04
+    """As the manager runs it: several requests on a connection, then a head that never ends."""
+
+    async def serve() -> list[bytes]:
+        server = make(certificates)
+        server._http.limits = HttpLimits(head_seconds=0.5, idle_seconds=1000)
+        server.register("/x", Echo())
+        seen = []
+        async with running(server):
+            reader, writer = await tls.connect(server.port)
+            for body in (b"one", b"two"):
+                writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n" + body)
+                head = await reader.readuntil(b"\r\n\r\n")
+                seen += [head.split(b"\r\n")[0], await reader.readexactly(3)]
+            writer.write(b"POST /x HTTP/1.1\r\n")
+            seen.append(await asyncio.wait_for(reader.read(), 20))
+            writer.close()
+        return seen
+
+    found: list[bytes] = []
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            found.extend(runner.run(serve()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [b"HTTP/1.1 200 OK", b"one", b"HTTP/1.1 200 OK", b"two", b""]
 
 
 # -- certificates ------------------------------------------------------------------------------------------------
