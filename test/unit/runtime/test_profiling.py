@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from rbgctl.cli.main import main
 from rbgctl.manager import ManagerOptions, runtime_options
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.http_server import HttpServer
@@ -197,10 +198,31 @@ def test_it_listens_on_localhost_unless_told_otherwise(address: str, host: str) 
     assert (made.host, made.port) == (host, 6060)
 
 
-def test_it_is_off_unless_enabled() -> None:  # RT-HZ-07, RT-ID-08
+def test_it_is_off_unless_enabled() -> None:  # RT-HZ-07
     assert runtime_options(ManagerOptions()).pprof_address == "0"
     assert runtime_options(ManagerOptions(enable_pprof=True)).pprof_address == ":6060"
     assert runtime_options(ManagerOptions(enable_pprof=True, pprof_bind_address=":1")).pprof_address == ":1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "address"),
+    [
+        ([], "0"),
+        (["--pprof-bind-address=:7"], "0"),
+        (["-enable-pprof"], ":6060"),
+        (["--enable-pprof=true", "--pprof-bind-address", "0.0.0.0:7"], "0.0.0.0:7"),
+        (["--enable-pprof=false"], "0"),
+    ],
+)
+def test_flags_of_the_go_operator_are_understood(  # RT-ID-08
+    monkeypatch: pytest.MonkeyPatch, flags: list[str], address: str
+) -> None:
+    seen: list[ManagerOptions] = []
+    monkeypatch.setattr("rbgctl.manager.run", lambda options: seen.append(options) or 0)
+    monkeypatch.setattr(sys, "argv", ["rbgctl", "manager", *flags])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert [runtime_options(options).pprof_address for options in seen] == [address]
 
 
 async def test_the_manager_serves_it_with_the_http_servers() -> None:  # RT-HZ-07, RT-MG-01
