@@ -144,11 +144,11 @@ class WebhookServer:
         try:
             async with asyncio.timeout(DIAL_SECONDS):
                 _, writer = await asyncio.open_connection(nearby, self.port, ssl=context)
+                writer.close()
+                with contextlib.suppress(ConnectionError, ssl.SSLError):  # it did answer
+                    await writer.wait_closed()
         except (OSError, TimeoutError) as error:
             raise RuntimeError(f"webhook server is not reachable: {str(error) or 'timeout'}") from error
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
     # -- serving ----------------------------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ async def test_the_loop_runs_while_a_profile_is_taken(server: HttpServer) -> Non
     while not profile.done():
         await asyncio.sleep(0.01)
         turns += 1
-    assert turns >= 20
+    assert turns >= 5
     # What the loop is doing shows up as well.
     assert "test_the_loop_runs" in (await profile)[1] or "run_once" in (await profile)[1]
 
