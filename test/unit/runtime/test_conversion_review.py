@@ -217,7 +217,7 @@ async def worst_lag(work: Any) -> tuple[float, float]:
 
 @pytest.mark.parametrize(("size", "seconds"), [(6_400, 0.0), (100, 0.002), (60_000, 0.0)])
 async def test_converting_500_objects_keeps_the_loop_free(size: int, seconds: float) -> None:  # RT-WH-10
-    """The lag is below 50 ms. A garbage collection of the test run itself may fall into it: the best of three counts."""
+    """The lag is below 50 ms. A garbage collection may fall into it: the best of three counts."""
     body = review(*(car(f"c{n}", blob=["x" * 90] * (size // 100)) for n in range(500)))
     endpoint = ConversionEndpoint(busy(seconds))
     best = 1.0
