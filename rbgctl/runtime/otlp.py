@@ -28,8 +28,8 @@ def provider(env: Mapping[str, str], service: str) -> TracerProvider:
     """A provider that exports in batches from a thread of its own; `service` names it when the environment does not.
 
     Without OTEL_TRACES_SAMPLER one in twenty traces is kept. Raises ValueError for a ratio that is not a number from 0
-    to 1, which the SDK would read as 1, and for another protocol than HTTP with protobuf; importing this module does for
-    a propagator that is not installed.
+    to 1, which the SDK would read as 1, and for a protocol other than HTTP with protobuf. Importing this module raises
+    it for a propagator that is not installed.
     """
     _check_protocol(env)
     ratio = _ratio(env)

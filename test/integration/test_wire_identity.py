@@ -54,6 +54,7 @@ async def test_controllers_are_known_by_their_names_and_gone_objects_are_no_erro
     async with running(env) as manager:
         assert {c.kind.kind: name for name, c in manager.controllers.items() if c.kind} == NAMES
         for kind, name in NAMES.items():
+            assert manager.controllers[name]._described(NN(namespace, "x"), "id")["controller"] == name
             before = value(manager, "reconcile_total", controller=name, result="success")
             with capture_logs() as lines:
                 manager.controllers[name].queue.add(NN(namespace, "never-was"))

@@ -177,6 +177,17 @@ async def test_channel_source_feeds_generic_events_until_closed(manual_clock: An
         await source.put(entry("c"))
 
 
+async def test_1024_events_wait_in_a_channel_unless_told_otherwise() -> None:  # RT-EH-07
+    source = ChannelSource(enqueue_object())
+    async with asyncio.timeout(5):
+        for _ in range(1024):
+            await source.put(entry("a"))
+    one_more = asyncio.create_task(source.put(entry("b")))
+    await asyncio.sleep(0)
+    assert not one_more.done()
+    one_more.cancel()
+
+
 async def test_a_failing_handler_does_not_end_the_channel(manual_clock: Any) -> None:
     queue: WorkQueue[NN] = WorkQueue(manual_clock, ItemExponential())
 
