@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import contextlib
-import re
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -229,10 +228,13 @@ async def test_conversion_of_a_crd_with_two_versions(
         stop = asyncio.Event()
         task = asyncio.create_task(manager.run(stop))
         try:
-            cached = manager.cache.informers
-            await eventually(lambda: v2 in cached and len(list(cached[v2].store.entries())) == 120)
-            ((first, *_),) = [[e.decode() for e in cached[v2].store.entries() if e.header.name == "car-007"]]
-            assert (first["apiVersion"], first["spec"]) == (v2.api_version, {"paint": {"color": "c7"}})
+
+            def cached(number: int) -> Any:
+                return manager.cache.entry(v2, NN(namespace, f"car-{number:03}"))
+
+            await eventually(lambda: all(cached(number) for number in range(120)), retry=(Exception,))
+            found = cached(7).decode()
+            assert (found["apiVersion"], found["spec"]) == (v2.api_version, {"paint": {"color": "c7"}})
             assert not manager.elected.is_set()
             assert manager.metrics.relists.collect()[0].samples == []  # the first list went through
             await client.create(car("new", v2, {"paint": {"color": "blue"}}))
@@ -361,9 +363,8 @@ async def test_an_api_server_without_our_client_certificate_is_refused(
                 return str(error)
             return ""
 
-        text = await eventually(refusal)
-    assert "failed calling webhook" in text
-    assert re.search("certificate required|EOF|reset", text)  # how it hears of the refusal is a matter of timing
+        # How the API server hears of it (an alert, a reset, the end of the connection) is a matter of timing.
+        assert "failed calling webhook" in await eventually(refusal)
     assert rules.seen == []
 
 
