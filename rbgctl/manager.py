@@ -21,6 +21,7 @@ from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime import config as cluster_config
 from rbgctl.runtime.builder import Builder
+from rbgctl.runtime.certwatcher import ServingCertificate
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.config import ClusterConfig, ConfigError
@@ -33,7 +34,6 @@ from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import LeaderElector, shutdown_budget
-from rbgctl.runtime.metrics_server import ServingCertificate
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 
@@ -79,6 +79,8 @@ class ManagerOptions:
     metrics_cert_name: str = "tls.crt"
     metrics_cert_key: str = "tls.key"
     health_probe_bind_address: str = ":8082"
+    enable_pprof: bool = False
+    pprof_bind_address: str = ":6060"
     max_concurrent_reconciles: int = 10
     cache_sync_timeout: float = 120.0
     watch_timeout: float | None = None
@@ -154,6 +156,7 @@ def runtime_options(
         metrics_address=options.metrics_bind_address,
         metrics_secure=options.metrics_secure,
         metrics_certificate=certificate,
+        pprof_address=options.pprof_bind_address if options.enable_pprof else "0",
         max_concurrent=options.max_concurrent_reconciles,
         cache=CacheDefaults(kinds=RESTRICTED),
         cache_sync_timeout=options.cache_sync_timeout,

@@ -9,7 +9,7 @@ import typer
 from rbgctl import __version__
 from rbgctl.cli.go_flags import rewrite
 
-SWITCHES = frozenset({"leader-elect", "metrics-secure", "zap-devel", "development", "keep"})
+SWITCHES = frozenset({"leader-elect", "metrics-secure", "enable-pprof", "zap-devel", "development", "keep"})
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,6 +36,8 @@ def manager(
     metrics_cert_name: Annotated[str, typer.Option()] = "tls.crt",
     metrics_cert_key: Annotated[str, typer.Option()] = "tls.key",
     health_probe_bind_address: Annotated[str, typer.Option(help="/healthz and /readyz")] = ":8082",
+    enable_pprof: Annotated[bool, typer.Option(help="serve profiles of this process under /debug/pprof/")] = False,
+    pprof_bind_address: Annotated[str, typer.Option(help="localhost only unless it names a host")] = ":6060",
     max_concurrent_reconciles: Annotated[int, typer.Option(min=1, help="per controller")] = 10,
     cache_sync_timeout: Annotated[str, typer.Option(help="per controller, like 2m0s")] = "2m0s",
     watch_timeout: Annotated[str, typer.Option(help="server-side duration of each watch; 5-10 minutes if empty")] = "",
@@ -67,6 +69,8 @@ def manager(
             metrics_cert_name=metrics_cert_name,
             metrics_cert_key=metrics_cert_key,
             health_probe_bind_address=health_probe_bind_address,
+            enable_pprof=enable_pprof,
+            pprof_bind_address=pprof_bind_address,
             max_concurrent_reconciles=max_concurrent_reconciles,
             cache_sync_timeout=parse_go_duration(cache_sync_timeout),
             watch_timeout=parse_go_duration(watch_timeout) if watch_timeout else None,

@@ -1,17 +1,23 @@
-"""A small HTTP server as a runnable of the manager: health, metrics, debugging (RT-HZ-04)."""
+"""A small HTTP server as a runnable of the manager: health, metrics, debugging, webhooks (RT-HZ-04)."""
 
 import asyncio
 import errno
 import os
+import socket
 import ssl
+from collections.abc import Callable
+from typing import cast
 
 import structlog
 from aiohttp import web
 
+from rbgctl.runtime.groups import Runnable
+from rbgctl.runtime.http_connection import HttpLimits, Inner, LimitedConnection, notice_answers
+
 _log = structlog.get_logger("rbgctl.runtime.http_server")
 
-KEEP_ALIVE = 90.0
-MAX_HEADER = 1 << 20
+MAX_HEADERS = 1 << 14
+LINGERING_SECONDS = 2.0
 
 
 class AddressError(ValueError):
@@ -32,7 +38,7 @@ def parse_address(address: str) -> tuple[str | None, int] | None:
 
 
 class HttpServer:
-    """Serves `app` until cancelled. `shutdown_seconds`: how long open requests may take at the end."""
+    """Serves `app` until cancelled. `certificates`: renews the certificate of `tls` while serving."""
 
     def __init__(
         self,
@@ -41,21 +47,28 @@ class HttpServer:
         app: web.Application,
         *,
         tls: ssl.SSLContext | None = None,
-        shutdown_seconds: float = 5.0,
+        certificates: Runnable | None = None,
+        limits: HttpLimits | None = None,
     ) -> None:
         where = parse_address(address)
         if where is None:
             raise AddressError(f"{name}: address {address!r} means off")
         self._name = name
-        self._host, self._port = where
+        self.host, self._port = where
         self._app = app
+        app.middlewares.insert(0, notice_answers)
         self._tls = tls
-        self._shutdown_seconds = shutdown_seconds
+        self.certificates = certificates
+        self.limits = limits or HttpLimits()
         self._started = asyncio.Event()
         self.port = self._port
 
     def __str__(self) -> str:
         return f"{self._name} server"
+
+    @property
+    def listening(self) -> bool:
+        return self._started.is_set()
 
     async def ready(self) -> None:
         """Until it listens; `port` then is the port it got."""
@@ -63,27 +76,64 @@ class HttpServer:
 
     async def run(self) -> None:
         """Raises OSError, naming server and address, when it cannot listen."""
+        limits = self.limits
         runner = web.AppRunner(
             self._app,
             access_log=None,
             handle_signals=False,
-            keepalive_timeout=KEEP_ALIVE,
-            max_field_size=MAX_HEADER,
-            shutdown_timeout=self._shutdown_seconds,
+            keepalive_timeout=limits.idle_seconds,
+            # The connection limits the head as a whole.
+            max_line_size=limits.head_bytes,
+            max_field_size=limits.head_bytes,
+            max_headers=MAX_HEADERS,
+            # A body that nobody wants is read a little longer, so that its sender gets to see the answer.
+            lingering_time=LINGERING_SECONDS,
+            shutdown_timeout=limits.shutdown_seconds,
         )
         await runner.setup()
+        renewal: asyncio.Task[None] | None = None
+        listener: asyncio.AbstractServer | None = None
         try:
-            site = web.TCPSite(runner, self._host, self._port, ssl_context=self._tls)
-            try:
-                await site.start()
-            except OSError as error:
-                where = f"{self._host or ''}:{self._port}"
-                known = error.errno is not None and error.errno in errno.errorcode
-                reason = os.strerror(error.errno or 0) if known else error.strerror
-                raise OSError(error.errno, f"the {self} cannot listen on {where}: {reason}") from error
-            self.port = runner.addresses[0][1]
-            _log.info("serving", server=self._name, address=f"{self._host or ''}:{self.port}")
+            listener = await self._listen(runner)
+            where = f"{self.host or ''}:{self.port}"
+            _log.info("serving", server=self._name, address=where)
+            if self.certificates is not None:
+                renewal = asyncio.create_task(self.certificates.run(), name=str(self.certificates))
+                renewal.add_done_callback(self._renewal_ended)
             self._started.set()
             await asyncio.Event().wait()
         finally:
-            await runner.cleanup()
+            self._started.clear()
+            if listener is not None:
+                listener.close()
+            try:
+                await runner.cleanup()
+            finally:
+                if renewal is not None:
+                    renewal.cancel()
+
+    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
+        new_connection = cast("Callable[[], Inner]", runner.server)
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                lambda: LimitedConnection(new_connection(), self.limits),
+                self.host,
+                self._port,
+                ssl=self._tls,
+                ssl_handshake_timeout=self.limits.head_seconds if self._tls is not None else None,
+                backlog=128,
+            )
+        except OSError as error:
+            where = f"{self.host or ''}:{self._port}"
+            known = error.errno is not None and error.errno in errno.errorcode
+            reason = os.strerror(error.errno or 0) if known else error.strerror
+            raise OSError(error.errno, f"the {self} cannot listen on {where}: {reason}") from error
+        # On all interfaces a free port is another one for IPv6 than for IPv4.
+        sockets = sorted(server.sockets, key=lambda sock: sock.family != socket.AF_INET)
+        self.port = sockets[0].getsockname()[1]
+        return server
+
+    def _renewal_ended(self, task: "asyncio.Task[None]") -> None:
+        # The pair in use stays in use, so the server goes on.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("certificates are not renewed any more", server=self._name, error=str(error))

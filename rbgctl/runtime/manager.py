@@ -32,9 +32,11 @@ from rbgctl.runtime.kind_options import Form, KindOptions
 from rbgctl.runtime.leadership import Leadership
 from rbgctl.runtime.manager_options import LeaderElector, ManagerOptions
 from rbgctl.runtime.metrics import Registry
-from rbgctl.runtime.metrics_server import metrics_server
+from rbgctl.runtime.metrics_server import DEFAULT_ADDRESS, METRICS, Handler, metrics_server
+from rbgctl.runtime.profiling import profiling_server
 from rbgctl.runtime.tracing import SHUTDOWN_SECONDS, Tracing
 from rbgctl.runtime.transport import Transport
+from rbgctl.runtime.webhook import WebhookServer
 
 _log = structlog.get_logger("rbgctl.runtime.manager")
 
@@ -112,6 +114,8 @@ class Manager:
         self.loop_monitor = LoopMonitor(self.clock, self.metrics)
         self.health_server: HttpServer | None = None
         self.metrics_server: HttpServer | None = None
+        self.profiling_server: HttpServer | None = None
+        self._metrics_handlers: dict[str, Handler] = {}
         self._recorders: dict[str, Recorder] = {}
         self._controllers: dict[str, Controller] = {}
         self._checks: dict[str, dict[str, Check]] = {
@@ -154,6 +158,21 @@ class Manager:
         if self._started:
             raise RuntimeError(f"unable to add new checker because {endpoint} endpoint has already been created")
         self._checks[endpoint][name] = check
+
+    def add_metrics_handler(self, path: str, handler: Handler) -> None:
+        """Serve another path of the metrics server, for the same clients. Raises ValueError for a path in use,
+        RuntimeError after the start.
+        """
+        if self._started:
+            raise RuntimeError("unable to add new metrics handler because metrics endpoint has already been created")
+        if path == METRICS or path in self._metrics_handlers:
+            raise ValueError(f"metrics server: {path} is served already")
+        self._metrics_handlers[path] = handler
+
+    def serve_webhooks(self, server: WebhookServer) -> None:
+        """Run it on every replica, before caches fill; ready once its port answers (RT-MG-07, RT-HZ-09)."""
+        self.add(server, group="webhook", ready=server.started)
+        self.add_check("readyz", "webhook", server.check)
 
     def recorder(self, component: str) -> Recorder:
         """The event recorder of a component, one per component."""
@@ -282,7 +301,10 @@ class Manager:
         if parse_address(self.options.health_address) is not None:
             self.health_server = HttpServer("health", self.options.health_address, health_app(self._checks))
             self._groups["http"].add(self.health_server, self.health_server.ready)
-        if parse_address(self.options.metrics_address) is not None:
+        if parse_address(self.options.pprof_address) is not None:
+            self.profiling_server = profiling_server(self.options.pprof_address)
+            self._groups["http"].add(self.profiling_server, self.profiling_server.ready)
+        if parse_address(self.options.metrics_address or DEFAULT_ADDRESS) is not None:
             self.metrics_server = metrics_server(
                 self.options.metrics_address,
                 self.metrics,
@@ -292,6 +314,7 @@ class Manager:
                 mapper=self.mapper,
                 clock=self.clock,
                 rng=self.rng,
+                extra=self._metrics_handlers,
             )
             self._groups["http"].add(self.metrics_server, self.metrics_server.ready)
 

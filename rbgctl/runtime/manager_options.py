@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from rbgctl.machinery.gvk import GVK
+from rbgctl.runtime.certwatcher import ServingCertificate
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.kind_options import CacheDefaults
-from rbgctl.runtime.metrics_server import ServingCertificate
 
 GRACEFUL_SHUTDOWN = 30.0
 KILL_MARGIN = 5.0
@@ -59,7 +59,9 @@ class ManagerOptions:
     cache: in which namespaces and with which options kinds are cached that say nothing themselves, for instance
     `CacheDefaults(namespaces=only_in("a", "b"))`; everywhere by default.
     uncached: kinds that the clients of controllers read live although they are cached.
-    metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
+    metrics_address: "" is the default one, :8080. metrics_secure: TLS and authorised requests only.
+    pprof_address: profiles of the process; without a host it listens on localhost only.
+    elector: makes the leader elector; None leads at once.
     leader_tolerance: seconds after its lease at which a leader's /healthz fails, None checks nothing (RT-HZ-08).
     """
 
@@ -69,6 +71,7 @@ class ManagerOptions:
     metrics_address: str = "0"
     metrics_secure: bool = True
     metrics_certificate: ServingCertificate | None = None
+    pprof_address: str = "0"
     graceful_shutdown: float = GRACEFUL_SHUTDOWN
     max_concurrent: int = 1
     concurrency: Mapping[str, int] = field(default_factory=dict)

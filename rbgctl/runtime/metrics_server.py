@@ -5,11 +5,9 @@ import datetime
 import hashlib
 import ipaddress
 import random
-import ssl
 import tempfile
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from rbgctl.machinery.gvk import GVK, RawObject, Resource
+from rbgctl.runtime.certwatcher import CertWatcher, Pair, ServingCertificate, load_pair, server_context
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import ApiError, TransportError
+from rbgctl.runtime.http_connection import HttpLimits
 from rbgctl.runtime.http_server import HttpServer
 from rbgctl.runtime.metrics import Registry
 
@@ -43,12 +43,16 @@ MAX_CACHED = 1024
 SHUTDOWN_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class ServingCertificate:
-    """Files of a certificate chain and its key."""
+DEFAULT_ADDRESS = ":8080"
+METRICS = "/metrics"
 
-    certificate: Path
-    key: Path
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def default_certificate() -> ServingCertificate:
+    """Where a pair is looked for when no files are named."""
+    folder = Path(tempfile.gettempdir()) / "k8s-metrics-server" / "serving-certs"
+    return ServingCertificate(folder / "tls.crt", folder / "tls.key")
 
 
 def metrics_server(
@@ -61,15 +65,42 @@ def metrics_server(
     mapper: RestMapper,
     clock: Clock,
     rng: random.Random,
+    extra: Mapping[str, Handler] | None = None,
 ) -> HttpServer:
-    """Serves /metrics. When secure without both files, a self-signed pair for localhost is made in memory."""
+    """Serves /metrics and the `extra` paths; address "" is the default one, :8080.
+
+    When secure, the files are watched; without both of them a self-signed pair for localhost is made in memory and
+    stays. Raises CertificateError for files that cannot be used.
+    """
     app = web.Application(middlewares=[Authoriser(client, clock, rng).middleware] if secure else [])
-    app.router.add_get("/metrics", _exposition(registry))
-    tls = None
+    app.router.add_get(METRICS, _exposition(registry))
+    for path, handler in (extra or {}).items():
+        app.router.add_route("*", path, handler)
+    tls = watcher = None
     if secure:
         mapper.add_static(TOKEN_REVIEW, ACCESS_REVIEW)
-        tls = serving_context(certificate)
-    return HttpServer("metrics", address, app, tls=tls, shutdown_seconds=SHUTDOWN_SECONDS)
+        tls = server_context()
+        files = certificate or default_certificate()
+        if files.exists:
+            watcher = CertWatcher(
+                files.certificate,
+                files.key,
+                tls,
+                clock=clock,
+                reads=registry.certificate_reads,
+                errors=registry.certificate_errors,
+            )
+        else:
+            _log.info("serving metrics with a self-signed certificate")
+            load_pair(tls, self_signed("localhost"))
+    return HttpServer(
+        "metrics",
+        address or DEFAULT_ADDRESS,
+        app,
+        tls=tls,
+        certificates=watcher,
+        limits=HttpLimits(shutdown_seconds=SHUTDOWN_SECONDS),
+    )
 
 
 def _exposition(registry: Registry) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -84,24 +115,8 @@ def _exposition(registry: Registry) -> Callable[[web.Request], Awaitable[web.Res
     return handle
 
 
-def serving_context(files: ServingCertificate | None) -> ssl.SSLContext:
-    """TLS 1.2 or newer with the given pair, or a self-signed one when a file is missing."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if files is not None and files.certificate.exists() and files.key.exists():
-        context.load_cert_chain(files.certificate, files.key)
-        return context
-    _log.info("serving metrics with a self-signed certificate")
-    # The ssl module loads keys from files only.
-    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-        file.write(self_signed("localhost"))
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
-
-
-def self_signed(host: str) -> bytes:
-    """Key and certificate (PEM) for `host` and 127.0.0.1, valid for a year."""
+def self_signed(host: str) -> Pair:
+    """A certificate and its key for `host` and 127.0.0.1, valid for a year."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.UTC)
@@ -122,7 +137,7 @@ def self_signed(host: str) -> bytes:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return private + certificate.public_bytes(serialization.Encoding.PEM)
+    return Pair(certificate.public_bytes(serialization.Encoding.PEM), private)
 
 
 class _Denied(Exception):

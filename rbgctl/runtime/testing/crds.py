@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -42,6 +43,15 @@ def served(crd: RawObject) -> list[Resource]:
     ]
 
 
+def with_local_conversion(crd: RawObject) -> RawObject:
+    """The CRD with conversion by a webhook under /convert, unless it has a webhook of its own already (RT-ET-04)."""
+    conversion = crd["spec"].get("conversion") or {}
+    if conversion.get("strategy") == "Webhook":
+        return crd
+    webhook = {"conversionReviewVersions": ["v1"], "clientConfig": {"service": {"path": "/convert"}}}
+    return {**crd, "spec": {**crd["spec"], "conversion": {"strategy": "Webhook", "webhook": webhook}}}
+
+
 def point_at_local(obj: RawObject, port: int, ca: bytes) -> RawObject:
     """A copy of a webhook configuration or CRD whose clientConfigs call loopback:port, trusting `ca` (RT-ET-05)."""
 
@@ -55,6 +65,6 @@ def point_at_local(obj: RawObject, port: int, ca: bytes) -> RawObject:
 
 
 def _local(config: Mapping[str, Any], port: int, ca: bytes) -> dict[str, Any]:
-    path = (config.get("service") or {}).get("path") or ""
+    path = (config.get("service") or {}).get("path") or urlsplit(config.get("url") or "").path
     kept = {k: v for k, v in config.items() if k not in {"service", "caBundle", "url"}}
     return {**kept, "url": f"https://{LOOPBACK}:{port}{path}", "caBundle": base64.b64encode(ca).decode()}
