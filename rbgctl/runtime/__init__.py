@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        if not name.startswith("_"):
+        if name == "__all__" or not name.startswith("_"):
             public = importlib.import_module("rbgctl.runtime.public")
             # Empty while `public` itself is being imported and a module below asks for a sibling.
-            if name in getattr(public, "__all__", ()):
+            if name in ("__all__", *getattr(public, "__all__", ())):
                 globals()[name] = getattr(public, name)
                 return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The runtime as a library: one flat list of names that loads nothing before it is used, and nothing of the operator."""
+"""The runtime as a library: one flat list of names that loads nothing before use, and nothing of the operator."""
 
 import inspect
 import subprocess
