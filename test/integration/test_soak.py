@@ -36,6 +36,7 @@ async def churn(client: LiveClient, namespace: str, keys: list[NN], seconds: flo
             await client.delete(load.POD, NN.of(pod), grace_seconds=0)
         if asyncio.get_running_loop().time() >= ends:
             return
+        await asyncio.sleep(0.1)  # the rate of the churn, not a wait for anything
 
 
 async def at_rest(ask: Subject, client: LiveClient, keys: list[NN]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Objects of realistic size, and writes at a given rate, without decoding answers: load must not cost more than work."""
+"""Objects of realistic size, and writes at a given rate whose answers are not decoded: load must cost little."""
 
 import asyncio
 import time

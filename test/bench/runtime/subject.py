@@ -100,6 +100,7 @@ class Subject:
         self.stop = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
         self.reconciled = self.events = 0
+        self.progress = asyncio.Event()
         self.waiting: dict[NN, float] = {}
         self.to_start: list[float] = []
         self.end_to_end: list[float] = []
@@ -111,6 +112,7 @@ class Subject:
         """Notes when it was called, and decodes the pod as any reconcile would."""
         now = time.monotonic()
         self.reconciled += 1
+        self.progress.set()
         arrived = self.waiting.pop(ctx.key, None)
         entry = ctx.cache.entry(POD, ctx.key)
         pod = entry.decode() if entry is not None else {}
@@ -183,7 +185,11 @@ class Subject:
         """Until every queued key was reconciled."""
         for controller in self.manager.controllers.values():
             while len(controller.queue):
-                await asyncio.sleep(0.02)
+                await self._next_reconcile()
+
+    async def _next_reconcile(self) -> None:
+        self.progress.clear()
+        await self.progress.wait()
 
     def _sizes(self) -> dict[str, Any]:
         store = self.manager.cache.informer(POD).store
@@ -225,7 +231,7 @@ class Subject:
         """What was noted, once `count` events have come and were reconciled; and the cost of orjson.loads here."""
         async with asyncio.timeout(60):
             while self.events < count or self.waiting:
-                await asyncio.sleep(TICK)
+                await self._next_reconcile()
         took, cpu = time.monotonic() - self.began, time.process_time() - self.cpu
         self.arrivals.on = False
         return {
