@@ -281,6 +281,9 @@ class Controller:
             finally:
                 self.queue.done(key)
                 self._metrics.active_workers.dec()
+            # A pass that found nothing to do never waited for anything: thousands of them, as after a restart, would
+            # hold up the loop until the queue is empty.
+            await asyncio.sleep(0)
 
     # -- one key ----------------------------------------------------------------------------------------------
 
