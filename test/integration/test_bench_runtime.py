@@ -41,6 +41,12 @@ def test_a_cached_pod_takes_little_more_than_its_bytes(measured: Measured) -> No
     assert raw["sync"]["before"]["rss"] <= 100e6
 
 
+def test_full_caches_are_kept_from_the_garbage_collector(measured: Measured) -> None:
+    """RT-MM-06."""
+    _, raw = measured
+    assert raw["sync"]["frozen"] > SMALL.pods
+
+
 def test_events_are_cheap_and_reach_the_reconciler_at_once(measured: Measured) -> None:
     """RT-AC-03: 15 % of a core at 500/s is 300 us per event, 20 times orjson.loads of a pod where that takes 15 us.
 

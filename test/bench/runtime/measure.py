@@ -145,7 +145,7 @@ def figures(raw: dict[str, Any]) -> list[Figure]:
         Figure("RT-AC-03", "watch events", events["rate"], "/s", None, "what kube-apiserver takes on this machine"),
         Figure("RT-AC-03", "CPU share at that rate", events["cpu"] / events["seconds"] * 100, "%", None, _EVENT),
         Figure("RT-AC-03", "CPU share at 500 events/s", share * 100, "%", 15.0 if full else None, _EVENT),
-        Figure("RT-AC-03", "CPU share when idle", idle * 100, "%", None, "timers, the lag meter"),
+        Figure("RT-AC-03", "CPU share when idle", idle * 100, "%", None, "timers"),
         Figure("RT-AC-03", "CPU per event", per_event * 1e6, "us", None, _EVENT),
         Figure("RT-AC-03", "orjson.loads of a pod", loads * 1e6, "us", None, "the machine"),
         Figure("RT-AC-03", "CPU per event / orjson.loads", per_event / loads, "x", None, _EVENT),
