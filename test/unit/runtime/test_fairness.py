@@ -1,6 +1,7 @@
 """Nothing in the runtime may keep the event loop for itself while others wait."""
 
 import asyncio
+import itertools
 import random
 from typing import Any
 
@@ -53,4 +54,4 @@ async def test_reconciles_that_wait_for_nothing_let_others_run_in_between(loop_c
     await bystander()
     running.cancel()
     await asyncio.wait([running])
-    assert max(after - before for before, after in zip(seen, seen[1:], strict=False)) <= 8
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= 8
