@@ -162,8 +162,8 @@ def figures(raw: dict[str, Any]) -> list[Figure]:
 
 
 _SYNC = "kube-apiserver encoding the stream; 0-1 s jitter before the first request"
-_LAG = "whoever else runs on this machine"
+_LAG = "the next line, and other processes"
 _RSS = "bodies of pods"
 _HEAP = "body bytes; managedFields are dropped"
 _EVENT = "one wake-up, read and reconcile per event"
-_GC = "scheduling by the kernel; full collections"
+_P99 = "turns of the loop, and other processes"
