@@ -151,7 +151,7 @@ def figures(raw: dict[str, Any]) -> list[Figure]:
         Figure("RT-AC-03", "CPU per event / orjson.loads", per_event / loads, "x", None, _EVENT),
         Figure("RT-AC-03", "event to reconcile p50", events["to_start"]["p50"] * 1e3, "ms", None, "turns of the loop"),
         Figure(
-            "RT-AC-03", "event to reconcile p99", events["to_start"]["p99"] * 1e3, "ms", 50.0 if full else None, _GC
+            "RT-AC-03", "event to reconcile p99", events["to_start"]["p99"] * 1e3, "ms", 50.0 if full else None, _P99
         ),
         Figure("RT-AC-03", "write to reconcile p50", events["end_to_end"]["p50"] * 1e3, "ms", None, "API server, etcd"),
         Figure("RT-AC-03", "write to reconcile p99", events["end_to_end"]["p99"] * 1e3, "ms", None, "API server, etcd"),
