@@ -6,7 +6,6 @@ starting a cluster-wide watch.
 
 import asyncio
 import contextlib
-import gc
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
@@ -32,7 +31,6 @@ from rbgctl.runtime.transport import Transport
 _log = structlog.get_logger("rbgctl.runtime.cache")
 
 MISSING_KIND_RETRY = 10.0
-GC_PAUSE = 60.0
 
 
 class CacheNotSynced(Exception):
@@ -50,7 +48,6 @@ class Cache:
     watch_timeout: seconds, the range from which each watch request draws its server-side timeout.
     first_list_jitter: seconds over which first lists are spread (RT-RF-17). streaming: see `Reflector`.
 
-    pause_gc: hold the garbage collector of the process back until the first lists are in, a minute at most.
 
     A kind can be cached whole and as metadata only, in two informers (RT-CA-04). Where `form` is left out, reading
     means the one with bodies if there is one.
@@ -70,7 +67,6 @@ class Cache:
         on_relist: Callable[[GVK, str], None] | None = None,
         on_stale_read: Callable[[], None] | None = None,
         streaming: bool | None = None,
-        pause_gc: bool = False,
     ) -> None:
         self._transport = transport
         self._mapper = mapper
@@ -90,7 +86,6 @@ class Cache:
         live = LiveClient(transport, mapper, user_agent=user_agent)
         self._writes = ReadYourWrites(self._find, live, self._clock, on_stale_read or (lambda: None))
         self._group: asyncio.TaskGroup | None = None
-        self._pause_gc = pause_gc
         self._served: ServedKinds | None = None
         self._tasks: dict[Informer, asyncio.Task[None]] = {}
 
@@ -164,25 +159,7 @@ class Cache:
             self._group = group
             for informer in list(self._informers.values()):
                 self._start(informer)
-            if self._pause_gc:
-                await self._first_lists_without_gc()
             await asyncio.Event().wait()
-
-    async def _first_lists_without_gc(self) -> None:
-        """Collections would walk through all that the first lists bring, again and again, and find nothing.
-
-        What is there afterwards stays for good mostly, and is not walked through any more (RT-MM-06).
-        """
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            with contextlib.suppress(CacheNotSynced):
-                await self.wait_for_sync(timeout=GC_PAUSE)
-        finally:
-            if enabled:
-                gc.enable()
-        gc.collect()
-        gc.freeze()
 
     def _start(self, informer: Informer) -> None:
         assert self._group is not None  # noqa: S101 - only called while running

@@ -244,6 +244,10 @@ class Controller:
             finally:
                 self.queue.done(key)
                 self._metrics.active_workers.dec()
+            if len(self.queue):
+                # A pass that found nothing to do never waited for anything: thousands of them, as after a restart,
+                # would hold up the loop until the queue is empty. With an empty queue the next get waits anyway.
+                await asyncio.sleep(0)
 
     # -- one key ----------------------------------------------------------------------------------------------
 

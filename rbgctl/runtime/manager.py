@@ -25,6 +25,7 @@ from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Controller, ControllerOptions, ControllerSupport, Reconciler
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.events import FLUSH_SECONDS, Broadcaster, Recorder
+from rbgctl.runtime.garbage import collector_paused, unfreeze
 from rbgctl.runtime.groups import Runnable, RunnableGroup, StopEngaged
 from rbgctl.runtime.health import Check, Endpoint, LoopMonitor, health_app, ping
 from rbgctl.runtime.http_server import HttpServer, parse_address
@@ -102,7 +103,6 @@ class Manager:
             first_list_jitter=self.options.first_list_jitter,
             on_relist=self.metrics.relisted,
             on_stale_read=self.metrics.stale_reads.inc,
-            pause_gc=True,
         )
         self.metrics.watch_cache(self.cache, self.clock.monotonic)
         self.events = Broadcaster(
@@ -257,7 +257,8 @@ class Manager:
 
     async def _caches_synced(self) -> None:
         if self.cache.informers:
-            await self.cache.wait_for_sync(timeout=self.options.cache_sync_timeout)
+            with collector_paused():
+                await self.cache.wait_for_sync(timeout=self.options.cache_sync_timeout)
 
     # -- running ----------------------------------------------------------------------------------------------
 
@@ -290,6 +291,7 @@ class Manager:
             _log.error("stopping because of an error", error=str(error), error_type=type(error).__name__)
         stopped.cancel()
         late = await self._stop(starting, events, budget=self._budget(error))
+        unfreeze()
         if error is not None:
             if late is not None:
                 error.add_note(str(late))

@@ -92,6 +92,7 @@ class EnvTest:
         self._room = room
         self._assets = assets
         self._existing = nodes == 0 and _is_true("USE_EXISTING_CLUSTER")
+        self._api_server: list[str] = []
         self._authority = Authority()
         self._transports: list[Transport] = []
         self.config: ClusterConfig
@@ -167,6 +168,15 @@ class EnvTest:
         # Nothing in a throw-away etcd is worth a graceful end; the audit log is flushed per event.
         grace = _seconds("KUBEBUILDER_CONTROLPLANE_STOP_TIMEOUT", "20s") if self._keep else 0.0
         await self.processes.close(grace)
+
+    async def kill_api_server(self) -> None:
+        """kill -9: connections break, etcd goes on."""
+        await self.processes.stop("kube-apiserver")
+
+    async def restart_api_server(self) -> None:
+        """Start a killed API server again on the same port and data; returns when it is ready."""
+        await self._run("kube-apiserver", self._api_server)
+        await self._until_healthy(f"{self.config.server}/readyz", ssl=self.config.ssl_context())
 
     @property
     def failed(self) -> asyncio.Future[None]:
@@ -333,7 +343,8 @@ class EnvTest:
         arguments = components.kube_apiserver(
             self._layout, port=port, etcd_port=etcd_port, whole=self.nodes > 0, audit=self._audit
         )
-        await self._run("kube-apiserver", [*arguments, *self._extra_args])
+        self._api_server = [*arguments, *self._extra_args]
+        await self._run("kube-apiserver", self._api_server)
         await self._until_healthy(f"{self.config.server}/readyz", ssl=self.config.ssl_context())
 
     async def _until_healthy(self, url: str, *, ssl: Any) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import random
 import tracemalloc
 from typing import Any
@@ -189,32 +188,6 @@ async def test_many_handlers_share_one_reflector() -> None:
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------
-
-
-async def test_the_garbage_collector_waits_for_the_first_lists() -> None:
-    """RT-MM-06: then it runs once, and leaves alone what is there."""
-    cluster = Cluster(all=PODS)
-    cluster.late["all"] = asyncio.Event()
-    gc.unfreeze()
-    try:
-        async with running(cluster, pause_gc=True, Pod=None) as cache:
-            await cluster.asked_at_least(1)
-            assert not gc.isenabled()
-            assert gc.get_freeze_count() == 0
-            cluster.late["all"].set()
-            await cache.wait_for_sync(timeout=5)
-            async with asyncio.timeout(5):
-                while not gc.isenabled():
-                    await cache.informer(POD).changed().wait()
-            assert gc.get_freeze_count() > 0
-        cluster.late["all"].clear()
-        async with running(cluster, pause_gc=True, Pod=None):
-            await cluster.asked_at_least(3)
-            assert not gc.isenabled()
-        assert gc.isenabled()  # also when it is stopped before that
-    finally:
-        gc.unfreeze()
-        gc.enable()
 
 
 def test_ten_thousand_pods_need_little_more_than_their_text() -> None:
