@@ -6,7 +6,7 @@ from typing import Any
 
 import looptime
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -103,7 +103,7 @@ TestContainers = Containers.TestCase
 TestContainers.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 
 
-# -- the same with workers that wait -----------------------------------------------------------------------------------
+# -- the same with workers that wait ----------------------------------------------------------------------------------
 
 STEPS = st.lists(
     st.one_of(
@@ -116,6 +116,7 @@ STEPS = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
+@example(steps=[("add", "a", 0.0, 0), ("pause", 1.0), ("add", "b", 0.0, 0), ("cancel", 1)], work=[0.0])
 @given(steps=STEPS, work=st.lists(st.sampled_from([0.0, 0.2, 1.5]), min_size=1, max_size=5))
 def test_no_wake_up_is_lost_and_no_key_is_held_twice(steps: list[Any], work: list[float]) -> None:
     """§13.8: after its last add every key is handed out, not before its delay, whatever getters come and go."""
@@ -163,7 +164,7 @@ def test_no_wake_up_is_lost_and_no_key_is_held_twice(steps: list[Any], work: lis
         runner.run(run())
 
 
-# -- ends ---------------------------------------------------------------------------------------------------------------
+# -- ends --------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_getter_drains_what_is_queued_and_then_sees_the_shutdown() -> None:
@@ -230,7 +231,7 @@ async def test_length_counts_what_is_queued_only() -> None:
     assert (len(queue), queue.waiting) == (2, 0)
 
 
-# -- metrics ------------------------------------------------------------------------------------------------------------
+# -- metrics -----------------------------------------------------------------------------------------------------------
 
 
 class Retries:
