@@ -94,6 +94,7 @@ class EnvTest:
         self._existing = nodes == 0 and _is_true("USE_EXISTING_CLUSTER")
         self._authority = Authority()
         self._transports: list[Transport] = []
+        self._api_server: list[str] = []
         self.config: ClusterConfig
         self.directory: Path
         self.processes: Processes
@@ -333,7 +334,16 @@ class EnvTest:
         arguments = components.kube_apiserver(
             self._layout, port=port, etcd_port=etcd_port, whole=self.nodes > 0, audit=self._audit
         )
-        await self._run("kube-apiserver", [*arguments, *self._extra_args])
+        self._api_server = [*arguments, *self._extra_args]
+        await self.restart_api_server()
+
+    async def kill_api_server(self) -> None:
+        """kill -9. etcd goes on; `restart_api_server` brings it back under the same address."""
+        await self.processes.stop("kube-apiserver")
+
+    async def restart_api_server(self) -> None:
+        """Start it as it was started first, until it is ready."""
+        await self._run("kube-apiserver", self._api_server)
         await self._until_healthy(f"{self.config.server}/readyz", ssl=self.config.ssl_context())
 
     async def _until_healthy(self, url: str, *, ssl: Any) -> None:
