@@ -123,6 +123,7 @@ class QueueAndStore(RuleBasedStateMachine):
         self.fifo.resync()
         self.expected += [(e.header.name, DeltaType.SYNC) for e in self.store.entries() if e.header.name not in pending]
 
+    @precondition(lambda self: self.populated)  # a watch follows a list
     @rule()
     def bookmark(self) -> None:
         self.fifo.progress(str(self.stamp()))
