@@ -39,7 +39,7 @@ READS = Match(methods=("GET",))
 @contextlib.asynccontextmanager
 async def managing(config: ClusterConfig) -> AsyncIterator[None]:
     """A manager of this process; a clean end is expected."""
-    options = ManagerOptions(health_probe_bind_address="0", metrics_bind_address="0", watch_timeout=4.0)
+    options = ManagerOptions(health_probe_bind_address="0", metrics_bind_address="0", watch_timeout=20.0)
     stop = asyncio.Event()
     manager = asyncio.create_task(build(config, options).run(stop))
     try:
@@ -104,10 +104,14 @@ def spoil(proxy: FaultProxy, share: float) -> None:
 
 
 async def disturb(proxy: FaultProxy, rng: random.Random) -> None:
-    """Freezes, stale caches and cut watches, until cancelled."""
-    while True:
-        await asyncio.sleep(rng.uniform(1.0, 3.0))
-        match rng.choice(["freeze", "stale", "cut", "expire"]):
+    """Freezes, stale caches and cut watches, each a few times.
+
+    Not without end: a watch that is cut in its first second without an event makes its informer back off, up to a
+    minute, and a storm that never ends would only measure that.
+    """
+    for how in rng.sample(["freeze", "stale", "cut", "expire"] * 2, 8):
+        await asyncio.sleep(rng.uniform(0.5, 2.0))
+        match how:
             case "freeze":
                 barrier = proxy.freeze()
                 await asyncio.sleep(rng.uniform(0.2, 1.0))
@@ -142,7 +146,7 @@ async def compare(client: LiveClient, proxy: FaultProxy, config: ClusterConfig, 
     spoil(proxy, share)
     disturbing = asyncio.create_task(disturb(proxy, random.Random(proxy.seed)))
     async with managing(config):
-        await live_through(client, namespace, timeout=100)
+        await live_through(client, namespace, timeout=150)
         disturbing.cancel()
         await asyncio.wait([disturbing])
         proxy.clear()
