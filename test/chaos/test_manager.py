@@ -159,7 +159,7 @@ async def compare(client: LiveClient, proxy: FaultProxy, config: ClusterConfig, 
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("share", [0.01, 0.05])
+@pytest.mark.parametrize("share", [0.01, pytest.param(0.05, marks=pytest.mark.nightly)])
 async def test_it_ends_with_the_objects_of_a_calm_run(
     client: LiveClient, proxy: FaultProxy, manager_config: ClusterConfig, namespace: str, share: float
 ) -> None:
