@@ -1,5 +1,5 @@
 # make run   starts a local control plane, the operator on it and an example group, and shows it live
-# make test  runs everything under test/unit, test/integration and test/cluster
+# make test  runs everything under test/unit, test/integration, test/cluster and test/chaos
 # Both set up all they need: a virtual environment in .venv and a control plane built from Go modules.
 
 PYTHON ?= python3
@@ -16,8 +16,8 @@ help: ## list the targets
 run: $(READY) ## a local control plane with simulated nodes, the operator and an example; Ctrl-C stops all
 	@$(BIN)/rbgctl playground $(ARGS)
 
-test: $(READY) controlplane ## unit, integration and cluster tests
-	$(PYTEST) test/unit test/integration test/cluster -m "not nightly" $(ARGS)
+test: $(READY) controlplane ## unit, integration, cluster and chaos tests
+	$(PYTEST) test/unit test/integration test/cluster test/chaos -m "not nightly" $(ARGS)
 
 test-unit: $(READY) ## only what needs no API server
 	$(PYTEST) test/unit -m "not nightly" $(ARGS)

@@ -1,4 +1,4 @@
-"""Test kit: a real local control plane (`envtest`), simulated nodes, and waiting on watches.
+"""Test kit: a local control plane (`envtest`), simulated nodes, waiting on watches, a fault proxy, clocks.
 
 Usable by any operator built on rbgctl.runtime. Imports the runtime; nothing imports it but tests, benchmarks and
 the playground.

@@ -50,6 +50,10 @@ def test_max_of_asks_and_forgets_every_child() -> None:  # RT-RL-03
     limiter = MaxOf(exponential, slow)
     assert [limiter.when("a") for _ in range(3)] == [1.0, 1.0, 10.0]
     assert limiter.num_requeues("a") == 3
+    exponential.when("a")
+    assert limiter.num_requeues("a") == 4
+    slow.when("b")
+    assert limiter.num_requeues("b") == 1
     limiter.forget("a")
     assert exponential.num_requeues("a") == slow.num_requeues("a") == 0
 
@@ -63,6 +67,8 @@ def test_max_wait_caps_any_limiter() -> None:  # RT-RL-06
     limiter: WithMaxWait[str] = WithMaxWait(ItemExponential(1.0), 3.0)
     assert [limiter.when("a") for _ in range(4)] == [1.0, 2.0, 3.0, 3.0]
     assert limiter.num_requeues("a") == 4
+    limiter.forget("a")
+    assert (limiter.num_requeues("a"), limiter.when("a")) == (0, 1.0)
 
 
 def test_jitter_stays_within_its_fraction_and_spreads() -> None:
@@ -75,6 +81,7 @@ def test_jitter_stays_within_its_fraction_and_spreads() -> None:
 
 def test_a_failing_key_does_not_delay_others_in_a_controller() -> None:  # RT-RL-04
     limiter = controller_limiter(random.Random(2))
-    for _ in range(500):
-        limiter.when("noisy")
+    delays = [limiter.when("noisy") for _ in range(500)]
+    assert max(delays) == pytest.approx(1000.0, rel=0.1)
+    assert delays[0] == pytest.approx(0.005, rel=0.1)
     assert limiter.when("quiet") <= 0.005 * 1.1
