@@ -10,7 +10,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,9 @@ from rbgctl.runtime.events import Recorder
 from rbgctl.runtime.groups import all_of
 from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics, Registry
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
+from rbgctl.runtime.shard_filter import ShardFilter
+from rbgctl.runtime.sharding import ShardKey, own_key
+from rbgctl.runtime.shards import Shards
 from rbgctl.runtime.source import Source
 from rbgctl.runtime.tracing import Span, Tracing
 from rbgctl.runtime.workqueue import QueueShutDown, WorkQueue
@@ -35,6 +38,7 @@ _log = structlog.get_logger("rbgctl.runtime.controller")
 
 RECONCILE_TIMEOUT = 120.0
 CACHE_SYNC_TIMEOUT = 120.0
+DROPS_PER_TURN = 200
 TRACEPARENT = "tracing.k8s.io/traceparent"
 
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError, RecursionError, TypeError)
@@ -106,6 +110,8 @@ class ControllerOptions:
     reconcile_timeout: seconds after which a reconcile is cancelled and retried; None waits for ever.
     needs_leader: run only while elected. warmup: fill the queue before that already (RT-CT-16).
     limiter: delays of retries, 5 ms doubling to 1000 s by default.
+    shard_key: which keys belong together when several managers share the work; each key for itself by default.
+    forgets: told of the keys of a shard that another manager takes over, to drop what is remembered of them.
     """
 
     max_concurrent: int | None = None
@@ -115,11 +121,16 @@ class ControllerOptions:
     needs_leader: bool = True
     warmup: bool = True
     limiter: RateLimiter[NN] | None = None
+    shard_key: ShardKey = own_key
+    forgets: Callable[[NN], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSupport:
-    """What a manager lends to its controllers. `live` already names the controller's User-Agent."""
+    """What a manager lends to its controllers. `live` already names the controller's User-Agent.
+
+    shards: those that the process leads, when the work is shared.
+    """
 
     cache: Cache
     live: LiveClient
@@ -128,6 +139,7 @@ class ControllerSupport:
     tracing: Tracing = field(default_factory=Tracing)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
+    shards: Shards | None = None
 
 
 class Controller:
@@ -156,6 +168,17 @@ class Controller:
         self.queue: WorkQueue[NN] = WorkQueue(support.clock, limiter, queue_metrics)
         queue_metrics.measure(self.queue.unfinished_seconds, self.queue.longest_running_seconds)
         self._sources: list[Source] = []
+        self._filter: ShardFilter | None = None
+        if support.shards is not None and self.options.needs_leader:
+            self._filter = ShardFilter(
+                support.shards,
+                self.options.shard_key,
+                kind,
+                support.cache,
+                self.queue,
+                self._sources,
+                self.options.forgets,
+            )
         self._starting: asyncio.Task[None] | None = None
         self._started = False
 
@@ -195,6 +218,8 @@ class Controller:
         await asyncio.shield(self._starting)
 
     async def _start_sources(self) -> None:
+        if self._filter is not None:
+            await self._filter.start()
         await all_of(self._start_one(source) for source in self._sources)
 
     async def _start_one(self, source: Source) -> None:
@@ -245,6 +270,8 @@ class Controller:
             await asyncio.wait([self._starting])
         for source in self._sources:
             source.stop()
+        if self._filter is not None:
+            self._filter.stop()
         self.queue.shut_down()
 
     async def _work(self) -> None:
@@ -270,11 +297,18 @@ class Controller:
             raise
 
     async def _worker(self) -> None:
+        dropped = 0
         while True:
             try:
                 key, priority = await self.queue.get()
             except QueueShutDown:
                 return
+            if self._filter is not None and not self._filter.admits(key):
+                self.queue.done(key)
+                dropped += 1
+                if dropped % DROPS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                continue
             self._metrics.active_workers.inc()
             try:
                 await self._process(key, priority)
@@ -310,10 +344,12 @@ class Controller:
     async def _call(self, ctx: Context) -> tuple[Result, Exception | None]:
         seconds = self.options.reconcile_timeout
         deadline = asyncio.timeout(seconds)
+        shard = nullcontext() if self._filter is None else self._filter.working(ctx.key, deadline)
         try:
             async with deadline:
-                await self._support.cache.caught_up((self.name, ctx.key))
-                return await self._reconcile(ctx) or Result(), None
+                with shard:
+                    await self._support.cache.caught_up((self.name, ctx.key))
+                    return await self._reconcile(ctx) or Result(), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -322,6 +358,8 @@ class Controller:
         except TimeoutError as error:
             if not deadline.expired():
                 return Result(), error
+            if self._filter is not None and not self._filter.serves(ctx.key):
+                return Result(), LeadershipUncertain("cancelled: another manager takes over the shard of this key")
             self._metrics.timeouts.inc()
             return Result(), TimeoutError(f"reconcile took longer than {seconds:g} s and was cancelled")
         except BUGS as error:

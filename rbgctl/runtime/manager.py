@@ -30,6 +30,7 @@ from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.manager_options import LeaderElector, ManagerOptions
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.metrics_server import metrics_server
+from rbgctl.runtime.shards import Shards
 from rbgctl.runtime.tracing import SHUTDOWN_SECONDS, Tracing
 from rbgctl.runtime.transport import Transport
 
@@ -73,6 +74,7 @@ class Manager:
         self.metrics = registry or Registry()
         self.tracing = tracing or Tracing()
         self.elected = asyncio.Event()
+        self.shards = Shards(self.options.shards) if self.options.shards > 1 else None
         self.transport = Transport(
             config, clock=self.clock, observer=self._observe_request, compress=self.options.compress
         )
@@ -124,10 +126,14 @@ class Manager:
     ) -> None:
         """Run `runnable` with its group: by default the leader's, "other" when its `needs_leader` is False.
 
-        `ready` holds up the groups behind it. Raises StopEngaged while stopping.
+        `ready` holds up the groups behind it. Raises StopEngaged while stopping, ValueError for a leader's runnable
+        that is no controller when the work is divided into shards.
         """
         if group is None:
             group = "leader" if getattr(runnable, "needs_leader", True) else "other"
+        if group == "leader" and self.shards is not None and not isinstance(runnable, Controller):
+            # It would run in every process that leads some shard.
+            raise ValueError(f"{runnable} cannot be divided into shards: only controllers can")
         if group == "webhook" and ready is not None:
             ready = _within(WEBHOOK_READY_SECONDS, str(runnable), ready)
         self._groups[group].add(runnable, ready)
@@ -184,6 +190,7 @@ class Manager:
             tracing=self.tracing,
             clock=self.clock,
             rng=self.rng,
+            shards=self.shards,
         )
         controller = Controller(name, reconciler, support, options, kind=kind, event_component=event_component)
         self._controllers[name] = controller
@@ -234,6 +241,8 @@ class Manager:
         """
         if self._started:
             raise RuntimeError("manager already started")
+        if self.shards is not None and self.options.elector is None:
+            raise RuntimeError("sharing the work needs leader election")
         self._started = True
         for gvk in self._needed:
             self.cache.declare(gvk)

@@ -33,6 +33,7 @@ class ManagerOptions:
     watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
     serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
     metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
+    shards: parts into which the keys are divided; with more than one, `elector` must make a ShardedElector.
     """
 
     name: str = "manager"
@@ -50,3 +51,4 @@ class ManagerOptions:
     compress: bool = False
     serves_conversion: bool = False
     elector: "Callable[[Manager], LeaderElector] | None" = None
+    shards: int = 1
