@@ -121,3 +121,7 @@ class Shards:
         del self._led[shard]
         for listener in self._on_close:
             await listener(shard)
+
+    def shut(self) -> None:
+        """Serve nothing and let nothing be written any more, for good: the process ends."""
+        self._led.clear()
