@@ -17,14 +17,18 @@ from rbgctl.controllers.group import controller as group
 from rbgctl.controllers.instance import controller as instance
 from rbgctl.controllers.instanceset import controller as instanceset
 from rbgctl.machinery.gvk import GVK, NN
+from rbgctl.runtime import config as cluster_config
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig, ConfigError
+from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.errors import ApiError, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError
+from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
+from rbgctl.runtime.manager_options import LeaderElector, shutdown_budget
 from rbgctl.runtime.metrics_server import ServingCertificate
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
@@ -40,6 +44,10 @@ CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
     identity.CONTROLLER_INSTANCE: instance.declare,
 }
 """Every controller by the name it has in metrics and logs (MGR-7)."""
+
+LEASE_NAME: Final = "rbg-controller"
+"""The Go operator's too: replicas of both exclude each other (RT-ID-01, MGR-1)."""
+LEADER_TOLERANCE: Final = 20.0
 
 REQUIRED: Final = (ROLE_BASED_GROUP, ROLE_INSTANCE_SET, ROLE_INSTANCE)
 
@@ -62,6 +70,12 @@ class ManagerOptions:
     max_concurrent_reconciles: int = 10
     cache_sync_timeout: float = 120.0
     watch_timeout: float | None = None
+    leader_elect: bool = False
+    leader_election_namespace: str = ""
+    lease_duration: float = 15.0
+    renew_deadline: float = 10.0
+    retry_period: float = 2.0
+    termination_grace_period: float = 30.0
     log_level: str = "info"
     log_encoding: str = "json"
 
@@ -71,7 +85,44 @@ def user_agent(product: str) -> str:
     return identity.user_agent(product, __version__, "", f"{sys.platform}/{platform.machine()}")
 
 
-def runtime_options(options: ManagerOptions) -> RuntimeOptions:
+def election_config(options: ManagerOptions) -> ElectionConfig:
+    """Lease, identity and durations (RT-ID-01 to RT-ID-03). Raises StartUpError without a namespace, ValueError."""
+    return ElectionConfig(
+        namespace=options.leader_election_namespace or own_namespace(),
+        name=LEASE_NAME,
+        identity=new_identity(),
+        lease=options.lease_duration,
+        renew=options.renew_deadline,
+        retry=options.retry_period,
+    )
+
+
+def own_namespace() -> str:
+    """The namespace of the pod that this process runs in, as its service account says. Raises StartUpError."""
+    path = cluster_config.SERVICE_ACCOUNT / "namespace"
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise StartUpError(
+            f"leader election needs a namespace for its Lease, and this is no pod with a service account ({path}: "
+            f"{error.strerror}): set --leader-election-namespace"
+        ) from None
+
+
+def elector(config: ClusterConfig, options: ManagerOptions) -> Callable[[Manager], LeaderElector]:
+    """Makes the election of a manager. `config` has credentials of its own. Raises what `election_config` raises."""
+    election = election_config(options)
+
+    def make(manager: Manager) -> LeaderElector:
+        thread = ElectorThread(config, user_agent=user_agent("manager"), registry=manager.metrics)
+        return thread.election(election)
+
+    return make
+
+
+def runtime_options(
+    options: ManagerOptions, elector: Callable[[Manager], LeaderElector] | None = None
+) -> RuntimeOptions:
     """The runtime's share of the flags."""
     certificate = None
     if options.metrics_cert_path:
@@ -89,12 +140,21 @@ def runtime_options(options: ManagerOptions) -> RuntimeOptions:
         cache_sync_timeout=options.cache_sync_timeout,
         watch_timeout=(watch, watch) if watch is not None else DEFAULT_WATCH_TIMEOUT,
         compress=bool(options.kubeconfig),
+        graceful_shutdown=shutdown_budget(options.termination_grace_period),
+        elector=elector,
+        leader_tolerance=LEADER_TOLERANCE,
     )
 
 
-def build(config: ClusterConfig, options: ManagerOptions, *, tracing: Tracing | None = None) -> Manager:
+def build(
+    config: ClusterConfig,
+    options: ManagerOptions,
+    *,
+    tracing: Tracing | None = None,
+    elector: Callable[[Manager], LeaderElector] | None = None,
+) -> Manager:
     """A manager with every controller, not started. Nothing connects yet."""
-    manager = Manager(config, runtime_options(options), resources=RESOURCES, tracing=tracing)
+    manager = Manager(config, runtime_options(options, elector), resources=RESOURCES, tracing=tracing)
     for declare in CONTROLLERS.values():
         declare().complete(manager)
     return manager
@@ -124,7 +184,9 @@ async def serve(options: ManagerOptions) -> None:
     )
     try:
         config = ClusterConfig.load(options.kubeconfig or None)
-        manager = build(config, options, tracing=tracing)
+        # Credentials serve one event loop; the election runs on another one.
+        election = elector(ClusterConfig.load(options.kubeconfig or None), options) if options.leader_elect else None
+        manager = build(config, options, tracing=tracing, elector=election)
     except ConfigError as error:
         raise StartUpError(str(error)) from None
     _log.info("starting", version=__version__, server=config.server, controllers=list(CONTROLLERS))

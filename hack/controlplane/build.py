@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "kubectl")
 GO_TOOLCHAIN = HERE / "go-toolchain.txt"
 EXPECTED_MINUTES = "4-8"
-MODULE_FILES = ("go.mod", "go.sum", "main.go")
+MODULE_FILES = ("go.mod", "go.sum", "main.go", "lease_elector.go")
 SCRATCH, GO_SCRATCH = ".building-", ".go-"
 
 

@@ -1,7 +1,7 @@
 // One binary that is a whole Kubernetes control plane, for tests and `make run`.
 //
 // The first argument, or the name it is called by, picks the component:
-// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok or kubectl.
+// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok, kubectl or lease-elector.
 package main
 
 import (
@@ -39,6 +39,7 @@ var components = map[string]func() int{
 	"kube-scheduler":          func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
 	"kwok":                    runKwok,
 	"kubectl":                 runKubectl,
+	"lease-elector":           runLeaseElector,
 }
 
 // Kubernetes packages register flags on the process-wide set, where they would shadow --version and others of

@@ -9,7 +9,7 @@ import typer
 from rbgctl import __version__
 from rbgctl.cli.go_flags import rewrite
 
-SWITCHES = frozenset({"metrics-secure", "zap-devel", "development", "keep"})
+SWITCHES = frozenset({"leader-elect", "metrics-secure", "zap-devel", "development", "keep"})
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,6 +39,12 @@ def manager(
     max_concurrent_reconciles: Annotated[int, typer.Option(min=1, help="per controller")] = 10,
     cache_sync_timeout: Annotated[str, typer.Option(help="per controller, like 2m0s")] = "2m0s",
     watch_timeout: Annotated[str, typer.Option(help="server-side duration of each watch; 5-10 minutes if empty")] = "",
+    leader_elect: Annotated[bool, typer.Option(help="only the holder of the Lease rbg-controller reconciles")] = False,
+    leader_election_namespace: Annotated[str, typer.Option(help="of the Lease; the pod's own when empty")] = "",
+    leader_election_lease_duration: Annotated[str, typer.Option(help="others take over after it")] = "15s",
+    leader_election_renew_deadline: Annotated[str, typer.Option(help="a leader gives up after it")] = "10s",
+    leader_election_retry_period: Annotated[str, typer.Option(help="between renewals")] = "2s",
+    termination_grace_period: Annotated[str, typer.Option(help="the pod's; a stop takes at most 5s less")] = "30s",
     zap_devel: Annotated[bool, typer.Option(help="console log at debug level")] = False,
     development: Annotated[bool, typer.Option(help="same as --zap-devel")] = False,
     zap_encoder: Annotated[str, typer.Option(help="json or console")] = "",
@@ -60,6 +66,12 @@ def manager(
             max_concurrent_reconciles=max_concurrent_reconciles,
             cache_sync_timeout=parse_go_duration(cache_sync_timeout),
             watch_timeout=parse_go_duration(watch_timeout) if watch_timeout else None,
+            leader_elect=leader_elect,
+            leader_election_namespace=leader_election_namespace,
+            lease_duration=parse_go_duration(leader_election_lease_duration),
+            renew_deadline=parse_go_duration(leader_election_renew_deadline),
+            retry_period=parse_go_duration(leader_election_retry_period),
+            termination_grace_period=parse_go_duration(termination_grace_period),
             log_level=zap_log_level or ("debug" if zap_devel or development else "info"),
             log_encoding=zap_encoder or ("console" if zap_devel or development else "json"),
         )

@@ -1,7 +1,7 @@
 """Owns what controllers share, and starts and stops everything in order (RT-MG-01 to RT-MG-30).
 
 start   http servers, webhooks, caches (until synced), others, warm-up, and once elected the leader group
-stop    readiness off, others, leader group, caches, webhooks, http servers, events, elector; all within one budget
+stop    readiness off, others, leader group, events, elector, caches, webhooks, http servers; all within one budget
 
 Nothing connects before `run`: managers and controllers can be made, and their rights listed, without a cluster.
 """
@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import structlog
@@ -27,6 +28,7 @@ from rbgctl.runtime.groups import Runnable, RunnableGroup, StopEngaged
 from rbgctl.runtime.health import Check, Endpoint, LoopMonitor, health_app, ping
 from rbgctl.runtime.http_server import HttpServer, parse_address
 from rbgctl.runtime.informer import KindOptions
+from rbgctl.runtime.leadership import Leadership
 from rbgctl.runtime.manager_options import LeaderElector, ManagerOptions
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.metrics_server import metrics_server
@@ -115,7 +117,12 @@ class Manager:
         self._failure: asyncio.Future[None] | None = None
         self._started = False
         self._stopping = False
-        self._elector_task: asyncio.Task[None] | None = None
+        self._leadership: Leadership | None = None
+        if self.options.elector is not None:
+            self._leadership = Leadership(self.options.elector(self), self.transport, self.metrics)
+            tolerance = self.options.leader_tolerance
+            if tolerance is not None:
+                self._checks["healthz"]["leaderElection"] = partial(self._leadership.check, tolerance)
         self._groups["cache"].add(_Running("caches", self.cache.run), self._caches_synced)
         self._groups["http"].add(self.loop_monitor)
 
@@ -291,20 +298,16 @@ class Manager:
     async def _start(self) -> None:
         for name in ("http", "webhook", "cache", "other", "warmup"):
             await self._groups[name].start()
-        if self.options.elector is None:
+        if self._leadership is None:
             await self._lead()
-            return
-        elector = self.options.elector(self)
+        else:
+            self._leadership.begin(self._lead_elected, self._election_ended)
 
-        def gate() -> float:
-            safe = elector.remaining()
-            if safe <= 0:
-                self.metrics.gate_refusals.inc()
-            return safe
-
-        self.transport.gate = gate
-        self._elector_task = asyncio.create_task(elector.run(self._lead), name="leader election")
-        self._elector_task.add_done_callback(self._election_ended)
+    async def _lead_elected(self) -> None:
+        try:
+            await self._lead()
+        except Exception as error:  # noqa: BLE001 - it stops the manager, which still leads while it does
+            self._failed("leader group", error)
 
     async def _lead(self) -> None:
         # A late election starts nothing: the group is closed once the manager stops (RT-MG-23).
@@ -320,10 +323,12 @@ class Manager:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed("event delivery", error)
 
-    def _election_ended(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled() or self._stopping:
+    def _election_ended(self, error: BaseException | None) -> None:
+        if self._stopping:
             return
-        self._failed("leader election", task.exception() or LeaderElectionLost())
+        lost = LeaderElectionLost()
+        lost.__cause__ = error
+        self._failed("leader election", lost)
 
     def _failed(self, name: str, error: BaseException) -> None:
         if self._failure is not None and not self._failure.done() and not self._stopping:
@@ -359,41 +364,31 @@ class Manager:
             # Those that were warmed up but never elected.
             if not controller.running:
                 await controller.close()
+        # Events need the write gate open, so they go out before leadership is given up; and that comes before all
+        # that other replicas do not wait for (RT-MG-29).
+        remaining = left()
+        await self.events.stop(remaining if remaining is not None else SHUTDOWN_SECONDS)
+        if self._leadership is not None:
+            stuck += await self._leadership.end(left(), release=not stuck and budget != 0)
         for name in ("cache", "webhook", "http"):
             stuck += await self._groups[name].stop(left())
         stuck += await warmup
-        # Events need the write gate open, so they go out before leadership is given up.
-        remaining = left()
-        await self.events.stop(remaining if remaining is not None else SHUTDOWN_SECONDS)
-        stuck += await self._end_election(left())
         events.cancel()
         await self._reap([starting, events])
         remaining = left()
         await self.tracing.shutdown(SHUTDOWN_SECONDS if remaining is None else remaining)
         await self.transport.close()
+        if self._leadership is not None:
+            await self._leadership.close(left())
         if stuck and budget != 0:
             return ShutdownTimeout(
                 f"failed waiting for all runnables to end within grace period of {budget:g}s: {', '.join(stuck)}"
             )
         return None
 
-    async def _end_election(self, seconds: float | None) -> list[str]:
-        task = self._elector_task
-        if task is None or task.done():
-            return []
-        task.cancel()
-        if seconds is None or seconds > 0:
-            await asyncio.wait([task], timeout=seconds)
-        if task.done():
-            return []
-        task.cancel()
-        return ["leader election"]
-
     async def _reap(self, tasks: list[asyncio.Task[None]]) -> None:
         """Let what was cancelled unwind, so that no task outlives the manager."""
         tasks += [task for group in self._groups.values() for task in group.unfinished()]
-        if self._elector_task is not None:
-            tasks.append(self._elector_task)
         pending = [t for t in tasks if not t.done()]
         if pending:
             await asyncio.wait(pending, timeout=REAP_SECONDS)

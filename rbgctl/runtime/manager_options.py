@@ -6,20 +6,40 @@ from typing import TYPE_CHECKING, Protocol
 
 from rbgctl.runtime.metrics_server import ServingCertificate
 
+GRACEFUL_SHUTDOWN = 30.0
+KILL_MARGIN = 5.0
+
 if TYPE_CHECKING:
     from rbgctl.runtime.manager import Manager
 
 
 class LeaderElector(Protocol):
-    """What the manager needs of leader election."""
+    """What the manager needs of leader election; `elector_thread.Election` is one."""
 
     async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
-        """Call `on_started` when elected. Returns when leadership is lost; a cancellation releases it first."""
+        """Call `on_started` when elected. Returns when leadership is lost; goes on, if cancelled, until `stop`."""
         ...
 
     def remaining(self) -> float:
         """Seconds for which writes are safe; zero or less means not leading (RT-LE-32)."""
         ...
+
+    def healthy(self, tolerance: float) -> bool:
+        """False for a leader that is `tolerance` seconds past the end of its lease (RT-HZ-08)."""
+        ...
+
+    async def stop(self, *, release: bool) -> None:
+        """Give leadership up. `release` says that nothing writes any more: others may lead at once."""
+        ...
+
+    async def close(self, seconds: float) -> None:
+        """Forget the election when all who wrote are gone; `seconds` for what is still to be said about it."""
+        ...
+
+
+def shutdown_budget(termination_grace: float) -> float:
+    """Seconds for a graceful stop of a pod that is killed `termination_grace` seconds after SIGTERM (RT-MG-29)."""
+    return max(0.0, min(GRACEFUL_SHUTDOWN, termination_grace - KILL_MARGIN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +53,7 @@ class ManagerOptions:
     watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
     serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
     metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
+    leader_tolerance: seconds after its lease at which a leader's /healthz fails, None checks nothing (RT-HZ-08).
     shards: parts into which the keys are divided; with more than one, `elector` must make a ShardedElector.
     """
 
@@ -42,7 +63,7 @@ class ManagerOptions:
     metrics_address: str = "0"
     metrics_secure: bool = True
     metrics_certificate: ServingCertificate | None = None
-    graceful_shutdown: float = 30.0
+    graceful_shutdown: float = GRACEFUL_SHUTDOWN
     max_concurrent: int = 1
     concurrency: Mapping[str, int] = field(default_factory=dict)
     cache_sync_timeout: float = 120.0
@@ -51,4 +72,5 @@ class ManagerOptions:
     compress: bool = False
     serves_conversion: bool = False
     elector: "Callable[[Manager], LeaderElector] | None" = None
+    leader_tolerance: float | None = None
     shards: int = 1

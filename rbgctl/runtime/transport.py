@@ -7,7 +7,7 @@ User-Agent of the client that sends it, since the API server takes the field man
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,6 +99,9 @@ class Transport:
         self._encoding = "gzip" if compress else "identity"
         self._connections = Connections(config, self._clock)
         self._warned: set[str] = set()
+        self._gated_writes = 0
+        self._no_gated_writes = asyncio.Event()
+        self._no_gated_writes.set()
 
     async def __aenter__(self) -> "Transport":
         return self
@@ -112,6 +115,22 @@ class Transport:
     async def rotate(self) -> None:
         """Open new connections from now on, close the old ones when their requests have ended (RT-CF-04)."""
         await self._connections.rotate()
+
+    async def writes_ended(self) -> None:
+        """Until no write that has passed the gate is under way (RT-LE-39); with the gate shut that is final."""
+        await self._no_gated_writes.wait()
+
+    @contextlib.contextmanager
+    def _under_way(self, counted: bool) -> Iterator[None]:
+        self._gated_writes += counted
+        if counted:
+            self._no_gated_writes.clear()
+        try:
+            yield
+        finally:
+            self._gated_writes -= counted
+            if not self._gated_writes:
+                self._no_gated_writes.set()
 
     async def request(
         self,
@@ -152,7 +171,8 @@ class Transport:
             sent = self.config.credential.headers()
             headers = self._headers(accept, content_type, user_agent, sent)
             try:
-                response = await self._once(method, path, query, body, headers, pool, left)
+                with self._under_way(write and gated):
+                    response = await self._once(method, path, query, body, headers, pool, left)
             except TransportError as error:
                 if write or error.kind not in {"reset", "eof"} or attempt >= MAX_RETRIES:
                     raise

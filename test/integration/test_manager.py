@@ -279,21 +279,27 @@ class Election:
         self.lose = asyncio.Event()
         self.safe = 0.0
         self.released = False
+        self.closed = False
 
     async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await self.win.wait()
-            self.safe = 1e9
-            await on_started()
-            await self.lose.wait()
-        except asyncio.CancelledError:
-            self.released = True
-            raise
-        finally:
-            self.safe = 0.0
+        await self.win.wait()
+        self.safe = 1e9
+        await on_started()
+        await self.lose.wait()
+        self.safe = 0.0
 
     def remaining(self) -> float:
         return self.safe
+
+    def healthy(self, tolerance: float) -> bool:
+        return True
+
+    async def stop(self, *, release: bool) -> None:
+        self.released = release
+        self.safe = 0.0
+
+    async def close(self, seconds: float) -> None:
+        self.closed = True
 
 
 async def test_a_standby_fills_its_queue_and_writes_nothing_before_election(

@@ -219,7 +219,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next(sandbox: Sandbox) -> No
 
 def copy_of_source(target: Path) -> Path:
     target.mkdir()
-    for name in ("build.py", "go.mod", "go.sum", "main.go", "go-toolchain.txt"):
+    for name in ("build.py", "go.mod", "go.sum", "main.go", "lease_elector.go", "go-toolchain.txt"):
         shutil.copy(SOURCE / name, target)
     return target
 

@@ -325,19 +325,27 @@ class Election:
         self.lose = asyncio.Event()
         self.journal = journal if journal is not None else []
         self.safe = 0.0
+        self.stop_seconds = 0.0
 
     async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await self.win.wait()
-            self.safe = 100.0
-            await on_started()
-            await self.lose.wait()
-        except asyncio.CancelledError:
-            self.journal.append("release")
-            raise
+        await self.win.wait()
+        self.safe = 100.0
+        await on_started()
+        await self.lose.wait()
 
     def remaining(self) -> float:
         return self.safe
+
+    def healthy(self, tolerance: float) -> bool:
+        return True
+
+    async def stop(self, *, release: bool) -> None:
+        await asyncio.sleep(self.stop_seconds)
+        self.journal.append("release" if release else "keep")
+        self.safe = 0.0
+
+    async def close(self, seconds: float) -> None:
+        self.journal.append("close")
 
 
 @virtual
@@ -359,7 +367,7 @@ async def test_leaders_wait_for_election_and_the_lease_is_released_after_them(ma
         assert manager.elected.is_set()
         assert manager.transport.gate() == 100.0
     assert run.error is None
-    assert journal == ["start leader", "stop leader", "release"]
+    assert journal == ["start leader", "stop leader", "release", "close"]
 
 
 @virtual

@@ -1,0 +1,68 @@
+"""The manager's side of an election: who may write, and in which order leadership is given up (RT-LE-32, RT-LE-39)."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from rbgctl.runtime.manager_options import LeaderElector
+from rbgctl.runtime.metrics import Registry
+from rbgctl.runtime.transport import Transport
+
+
+class Leadership:
+    """Shuts the transport's write gate from the start; opens it while `elector` leads and says that writing is safe."""
+
+    def __init__(self, elector: LeaderElector, transport: Transport, registry: Registry) -> None:
+        self._elector = elector
+        self._transport = transport
+        self._registry = registry
+        self._given_up = False
+        self._task: asyncio.Task[None] | None = None
+        transport.gate = self._gate
+
+    def begin(self, lead: Callable[[], Awaitable[None]], ended: Callable[[BaseException | None], None]) -> None:
+        """Take part; `lead` is called when elected, `ended` when leadership is lost or the election fails."""
+        self._task = asyncio.create_task(self._elector.run(lead), name="leader election")
+        self._task.add_done_callback(lambda task: None if task.cancelled() else ended(task.exception()))
+
+    async def end(self, seconds: float | None, *, release: bool) -> list[str]:
+        """Give leadership up within `seconds` (None: for ever); names what did not end in time.
+
+        The controllers have stopped by now, all of them when `release` says so. The gate is shut, what is under way
+        ends, and only then may others lead.
+        """
+        self._given_up = True
+        stuck = []
+        try:
+            async with asyncio.timeout(seconds):
+                if release:
+                    await self._transport.writes_ended()
+                await self._elector.stop(release=release)
+        except TimeoutError:
+            stuck.append("leader election")
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        return stuck
+
+    async def close(self, seconds: float | None) -> None:
+        """When nothing of the manager can write any more."""
+        with contextlib.suppress(Exception):
+            if seconds is None:
+                await self._elector.close(CLOSE_SECONDS)
+            else:
+                await self._elector.close(min(seconds, CLOSE_SECONDS))
+
+    def _gate(self) -> float:
+        safe = 0.0 if self._given_up else self._elector.remaining()
+        if safe <= 0:
+            self._registry.gate_refusals.inc()
+        return safe
+
+    async def check(self, tolerance: float) -> None:
+        """Raises RuntimeError when this process leads but has not renewed for far too long (RT-HZ-08)."""
+        if not self._elector.healthy(tolerance):
+            raise RuntimeError("failed election to renew leadership")
+
+
+CLOSE_SECONDS = 2.0
