@@ -10,7 +10,7 @@ from typing import Final, Literal, cast
 import structlog
 import uvloop
 
-from rbgctl import __version__
+from rbgctl import __version__, splitting
 from rbgctl.api import identity
 from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE, ROLE_INSTANCE_SET, resource
 from rbgctl.controllers.group import controller as group
@@ -30,6 +30,7 @@ from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import LeaderElector, shutdown_budget
 from rbgctl.runtime.metrics_server import ServingCertificate
+from rbgctl.runtime.sharded_election import sharing
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 
@@ -45,8 +46,6 @@ CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
 }
 """Every controller by the name it has in metrics and logs (MGR-7)."""
 
-LEASE_NAME: Final = "rbg-controller"
-"""The Go operator's too: replicas of both exclude each other (RT-ID-01, MGR-1)."""
 LEADER_TOLERANCE: Final = 20.0
 
 REQUIRED: Final = (ROLE_BASED_GROUP, ROLE_INSTANCE_SET, ROLE_INSTANCE)
@@ -76,6 +75,8 @@ class ManagerOptions:
     renew_deadline: float = 10.0
     retry_period: float = 2.0
     termination_grace_period: float = 30.0
+    controllers: str = "*"
+    shards: int = 1
     log_level: str = "info"
     log_encoding: str = "json"
 
@@ -89,12 +90,17 @@ def election_config(options: ManagerOptions) -> ElectionConfig:
     """Lease, identity and durations (RT-ID-01 to RT-ID-03). Raises StartUpError without a namespace, ValueError."""
     return ElectionConfig(
         namespace=options.leader_election_namespace or own_namespace(),
-        name=LEASE_NAME,
+        name=splitting.lease_name(selected(options), CONTROLLERS, ()),
         identity=new_identity(),
         lease=options.lease_duration,
         renew=options.renew_deadline,
         retry=options.retry_period,
     )
+
+
+def selected(options: ManagerOptions) -> tuple[str, ...]:
+    """Names of the controllers to run. Raises ValueError, see `select_controllers`."""
+    return splitting.select_controllers(options.controllers, tuple(CONTROLLERS))
 
 
 def own_namespace() -> str:
@@ -113,11 +119,12 @@ def elector(config: ClusterConfig, options: ManagerOptions) -> Callable[[Manager
     """Makes the election of a manager. `config` has credentials of its own. Raises what `election_config` raises."""
     election = election_config(options)
 
-    def make(manager: Manager) -> LeaderElector:
-        thread = ElectorThread(config, user_agent=user_agent("manager"), registry=manager.metrics)
-        return thread.election(election)
+    def thread(manager: Manager) -> ElectorThread:
+        return ElectorThread(config, user_agent=user_agent("manager"), registry=manager.metrics)
 
-    return make
+    if options.shards > 1:
+        return sharing(thread, election)
+    return lambda manager: thread(manager).election(election)
 
 
 def runtime_options(
@@ -142,6 +149,7 @@ def runtime_options(
         compress=bool(options.kubeconfig),
         graceful_shutdown=shutdown_budget(options.termination_grace_period),
         elector=elector,
+        shards=options.shards,
         leader_tolerance=LEADER_TOLERANCE,
     )
 
@@ -153,10 +161,10 @@ def build(
     tracing: Tracing | None = None,
     elector: Callable[[Manager], LeaderElector] | None = None,
 ) -> Manager:
-    """A manager with every controller, not started. Nothing connects yet."""
+    """A manager with the selected controllers, not started. Nothing connects yet."""
     manager = Manager(config, runtime_options(options, elector), resources=RESOURCES, tracing=tracing)
-    for declare in CONTROLLERS.values():
-        declare().complete(manager)
+    for name in selected(options):
+        CONTROLLERS[name]().complete(manager)
     return manager
 
 
@@ -189,7 +197,7 @@ async def serve(options: ManagerOptions) -> None:
         manager = build(config, options, tracing=tracing, elector=election)
     except ConfigError as error:
         raise StartUpError(str(error)) from None
-    _log.info("starting", version=__version__, server=config.server, controllers=list(CONTROLLERS))
+    _log.info("starting", version=__version__, server=config.server, controllers=selected(options))
     try:
         await check_crds(manager.live)
     except (ApiError, TransportError) as error:
@@ -205,6 +213,9 @@ def run(options: ManagerOptions) -> int:
     """The whole life of the process; returns its exit code. Raises StartUpError and ValueError for bad options."""
     if options.log_encoding not in {"json", "console"}:
         raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
+    selected(options)
+    if options.shards > 1 and not options.leader_elect:
+        raise ValueError(f"--shards={options.shards} needs --leader-elect: a Lease per shard says who works on it")
     try:
         uvloop.run(serve(options))
     except (StartUpError, AddressError):

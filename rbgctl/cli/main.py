@@ -45,6 +45,8 @@ def manager(
     leader_election_renew_deadline: Annotated[str, typer.Option(help="a leader gives up after it")] = "10s",
     leader_election_retry_period: Annotated[str, typer.Option(help="between renewals")] = "2s",
     termination_grace_period: Annotated[str, typer.Option(help="the pod's; a stop takes at most 5s less")] = "30s",
+    controllers: Annotated[str, typer.Option(help="names of controllers to run, * for all, -name for all but")] = "*",
+    shards: Annotated[int, typer.Option(min=1, max=256, help="parts into which managers divide the groups")] = 1,
     zap_devel: Annotated[bool, typer.Option(help="console log at debug level")] = False,
     development: Annotated[bool, typer.Option(help="same as --zap-devel")] = False,
     zap_encoder: Annotated[str, typer.Option(help="json or console")] = "",
@@ -72,6 +74,8 @@ def manager(
             renew_deadline=parse_go_duration(leader_election_renew_deadline),
             retry_period=parse_go_duration(leader_election_retry_period),
             termination_grace_period=parse_go_duration(termination_grace_period),
+            controllers=controllers,
+            shards=shards,
             log_level=zap_log_level or ("debug" if zap_devel or development else "info"),
             log_encoding=zap_encoder or ("console" if zap_devel or development else "json"),
         )

@@ -14,15 +14,17 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.errors import ApiError, TransportError
+from rbgctl.runtime.events import Broadcaster
+from rbgctl.runtime.lease_record import LEASE
 from rbgctl.runtime.manager_options import LeaderElector
-from rbgctl.runtime.shard_leases import Decision, LeaseBook, View, decide
+from rbgctl.runtime.shard_leases import Decision, LeaseBook, decide
 from rbgctl.runtime.shard_members import Membership
 from rbgctl.runtime.shards import Shards
 
@@ -33,17 +35,16 @@ CLOSE_SECONDS = 2.0
 JITTER = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A Lease that has been looking the same for `seconds`."""
+class Elections(Protocol):
+    """Makes the elections of shards; `sharded_election.ThreadElections` does."""
 
-    lease: RawObject
-    seconds: float
+    def of(self, shard: int, lease: RawObject | None, seconds: float) -> LeaderElector:
+        """A new one; `lease` is known to have been unchanged for `seconds`, so that need not be watched again."""
+        ...
 
-
-ElectionMaker = Callable[[int, Seen | None], LeaderElector]
-"""Makes the election of a shard, given what is known about its Lease already: who watched it expire need not do so
-again."""
+    async def end(self, seconds: float) -> None:
+        """There will be no more."""
+        ...
 
 
 class _Campaign:
@@ -88,14 +89,14 @@ class ShardedElector:
     """A `LeaderElector` for `shards`. `run` it on the loop of the controllers.
 
     retry: seconds between looks. drain_seconds: given to running reconciles of a shard that is handed over; what still
-    runs then is cancelled. on_refused: told why nothing may be led, whenever that changes to something new.
+    runs then is cancelled. events: where it is said why nothing may be led; not gated, and run from here.
     """
 
     def __init__(
         self,
         shards: Shards,
         membership: Membership,
-        elections: ElectionMaker,
+        elections: Elections,
         *,
         base: str,
         identity: str,
@@ -104,7 +105,7 @@ class ShardedElector:
         retry: float = 2.0,
         request_timeout: float = 5.0,
         drain_seconds: float = DRAIN_SECONDS,
-        on_refused: Callable[[str], None] = lambda _why: None,
+        events: Broadcaster | None = None,
     ) -> None:
         self._shards = shards
         self._membership = membership
@@ -115,12 +116,18 @@ class ShardedElector:
         self._retry = retry
         self._request_timeout = request_timeout
         self._drain_seconds = drain_seconds
-        self._on_refused = on_refused
+        self._events = events
+        self._lease = {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.kind,
+            "metadata": {"namespace": membership.namespace, "name": base},
+        }
         self._book = LeaseBook(base)
         self._campaigns: dict[int, _Campaign] = {}
         self._wake = asyncio.Event()
         self._told: tuple[str, tuple[str, ...]] = ("", ())
         self._task: asyncio.Task[None] | None = None
+        self._delivery: asyncio.Task[None] | None = None
         self._log = _log.bind(lease=base, identity=identity)
 
     def remaining(self) -> float:
@@ -141,6 +148,8 @@ class ShardedElector:
             self._task.result()
 
     async def _rounds(self, on_started: Callable[[], Awaitable[None]]) -> None:
+        if self._events is not None:
+            self._delivery = asyncio.create_task(self._events.run(), name="events about shards")
         await on_started()
         while True:
             self._wake.clear()
@@ -180,6 +189,11 @@ class ShardedElector:
         """Forget all elections: nothing of the process can write any more."""
         await asyncio.gather(*(c.election.close(seconds) for c in self._campaigns.values()))
         self._campaigns.clear()
+        await self._elections.end(seconds)
+        if self._events is not None and self._delivery is not None:
+            await self._events.stop(seconds)
+            self._delivery.cancel()
+            await asyncio.wait([self._delivery])
 
     async def _turn(self) -> None:
         self._settle()
@@ -205,7 +219,8 @@ class ShardedElector:
                 self._log.info("shard opened", shard=shard)
                 await self._shards.open(shard, campaign.election.remaining)
         for shard in sorted(decision.take - self._campaigns.keys()):
-            self._campaigns[shard] = _Campaign(shard, self._elections(shard, _seen(view, shard)), self._wake)
+            lease, seconds = view.leases.get(shard, (None, 0.0))
+            self._campaigns[shard] = _Campaign(shard, self._elections.of(shard, lease, seconds), self._wake)
         with contextlib.suppress(ApiError, TransportError, TimeoutError):
             async with asyncio.timeout(self._request_timeout):
                 await self._membership.bury(view.expired)
@@ -230,13 +245,10 @@ class ShardedElector:
         told, self._told = self._told, (decision.refused, decision.strangers)
         if decision.refused and decision.refused != told[0]:
             self._log.warning("no shard may be led", reason=decision.refused)
-            self._on_refused(decision.refused)
+            if self._events is not None:
+                recorder = self._events.recorder(self._identity)
+                recorder.event(self._lease, "Warning", "NotSharing", decision.refused)
         elif told[0] and not decision.refused:
             self._log.info("shards may be led again")
         if decision.strangers and decision.strangers != told[1]:
             self._log.warning("managers with another number of shards wait", members=decision.strangers)
-
-
-def _seen(view: View, shard: int) -> Seen | None:
-    known = view.leases.get(shard)
-    return Seen(*known) if known is not None else None

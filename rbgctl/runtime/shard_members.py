@@ -42,7 +42,7 @@ class Membership:
     """Of one manager. seconds: after so long without renewal the others take its place for empty."""
 
     def __init__(
-        self, api: LeaseApi, namespace: str, base: str, identity: str, shards: int, *, clock: Clock, seconds: int
+        self, api: LeaseApi, namespace: str, base: str, identity: str, shards: int, *, clock: Clock, seconds: float
     ) -> None:
         self._api = api
         self._key = NN(namespace, member_name(base, identity))
@@ -51,6 +51,11 @@ class Membership:
         self._clock = clock
         self._seconds = seconds
         self._lease: RawObject | None = None
+
+    @property
+    def namespace(self) -> str:
+        """Of all the Leases."""
+        return self._key.namespace
 
     async def renew(self) -> None:
         """Create or renew the member Lease. Raises ApiError and TransportError."""
@@ -68,7 +73,7 @@ class Membership:
             self._lease = await self._api.update(self._claimed(known))
 
     def _claimed(self, lease: RawObject) -> RawObject:
-        record = LeaseRecord.of(lease).claimed(self._identity, self._seconds, micro_time(self._clock.now()))
+        record = LeaseRecord.of(lease).claimed(self._identity, int(self._seconds), micro_time(self._clock.now()))
         return record.written_to(lease, self._labels)
 
     async def look(self) -> list[RawObject]:
