@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN
-from rbgctl.runtime.cache import Cache
+from rbgctl.runtime.cache import Cache, ResourceNotCached
 from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
@@ -31,6 +31,7 @@ from rbgctl.runtime.shard_filter import ShardFilter
 from rbgctl.runtime.sharding import ShardKey, own_key
 from rbgctl.runtime.shards import Shards
 from rbgctl.runtime.source import Source
+from rbgctl.runtime.store import Entry
 from rbgctl.runtime.tracing import Span, Tracing
 from rbgctl.runtime.workqueue import QueueShutDown, WorkQueue
 
@@ -177,7 +178,7 @@ class Controller:
                 support.cache,
                 self.queue,
                 self._sources,
-                self.options.forgets,
+                self._forget,
             )
         self._starting: asyncio.Task[None] | None = None
         self._started = False
@@ -349,6 +350,8 @@ class Controller:
             async with deadline:
                 with shard:
                     await self._support.cache.caught_up((self.name, ctx.key))
+                    if self.kind is not None and self._cached(ctx.key) is None:
+                        self._support.cache.forget_writes((self.name, ctx.key))
                     return await self._reconcile(ctx) or Result(), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -444,17 +447,30 @@ class Controller:
         if self.kind is not None:
             found["k8s.object.group"] = self.kind.group
             found["k8s.object.kind"] = self.kind.kind
-            entry = self._support.cache.entry(self.kind, key)
+            entry = self._cached(key)
             if entry is not None:
                 found["k8s.object.uid"] = entry.header.uid
                 found["k8s.object.generation"] = entry.header.generation
         return found
 
+    def _forget(self, key: NN) -> None:
+        """Another process works on it from now on: it starts without our memory and fences, as we did (RT-CA-22)."""
+        self._support.cache.forget_writes((self.name, key))
+        if self.options.forgets is not None:
+            self.options.forgets(key)
+
+    def _cached(self, key: NN) -> Entry | None:
+        """The object of a key; None also for a key in a namespace that is not cached."""
+        try:
+            return self._support.cache.entry(self.kind, key) if self.kind is not None else None
+        except ResourceNotCached:
+            return None
+
     def _traceparent(self, key: NN) -> str:
         """What the object says about the trace that changed it (RT-TR-05), if its informer keeps that annotation."""
         if not self._support.tracing.enabled or self.kind is None:
             return ""
-        entry = self._support.cache.entry(self.kind, key)
+        entry = self._cached(key)
         return dict(entry.header.annotations).get(TRACEPARENT, "") if entry is not None else ""
 
 

@@ -1,5 +1,6 @@
 """Read your own writes: what a key has written and its cache has not shown yet (RT-CA-20..22)."""
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.machinery.resource_version import is_ordered, newer_or_equal
 
 MAX_AGE = 300.0
+MAX_OWNERS = 100_000
 
 Written = tuple[GVK, NN]
 
@@ -49,9 +51,10 @@ class Fence:
 
 @dataclass(slots=True)
 class Fences:
-    """All fences, by the key on whose behalf the writes were made."""
+    """All fences, by the key on whose behalf the writes were made: those of the `limit` that wrote last (RT-EX-03)."""
 
-    _by_owner: dict[Hashable, dict[Written, Fence]] = field(default_factory=dict)
+    limit: int = MAX_OWNERS
+    _by_owner: OrderedDict[Hashable, dict[Written, Fence]] = field(default_factory=OrderedDict)
     _pruned_at: float = float("-inf")
 
     def record(self, owner: Hashable, what: Written, *, rv: str, gone_uid: str, unknown: bool, at: float) -> None:
@@ -62,6 +65,9 @@ class Fences:
                 self.pending(other, at)
         fence = self._by_owner.setdefault(owner, {}).setdefault(what, Fence())
         fence.merge(rv=rv, gone_uid=gone_uid, unknown=unknown, at=at)
+        self._by_owner.move_to_end(owner)
+        if len(self._by_owner) > self.limit:
+            self._by_owner.popitem(last=False)
 
     def pending(self, owner: Hashable, now: float) -> dict[Written, Fence]:
         """The owner's fences that are not too old to matter."""
@@ -80,6 +86,10 @@ class Fences:
             mine.pop(what, None)
             if not mine:
                 del self._by_owner[owner]
+
+    def forget(self, owner: Hashable) -> None:
+        """Drop all fences of an owner."""
+        self._by_owner.pop(owner, None)
 
     def __len__(self) -> int:
         return sum(len(f) for f in self._by_owner.values())

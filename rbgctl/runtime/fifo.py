@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from rbgctl.machinery.gvk import NN
-from rbgctl.runtime.store import Entry, Indexer, Tombstone
+from rbgctl.runtime.store import Entry, Known, Tombstone
 
 
 class DeltaType(Enum):
@@ -40,7 +40,7 @@ class OrderedFifo:
     `known` is the store the informer fills: `replace` turns what is there but not in the list into deletions.
     """
 
-    def __init__(self, known: Indexer) -> None:
+    def __init__(self, known: Known) -> None:
         self._known = known
         self._queue: deque[Delta] = deque()
         self._last: dict[NN, DeltaType] = {}

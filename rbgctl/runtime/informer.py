@@ -1,88 +1,29 @@
-"""One reflector, one store, any number of handlers (RT-IN-01..09)."""
+"""One kind in memory: a store, any number of handlers, and a feed per namespace that fills it (RT-IN-01..09)."""
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN, Resource
-from rbgctl.machinery.selectors import LabelSelector
-from rbgctl.runtime.clock import Clock
-from rbgctl.runtime.fifo import Delta, DeltaType, OrderedFifo
-from rbgctl.runtime.live_reads import LiveReads, is_older
-from rbgctl.runtime.reflector import Reflector, WatchTarget
-from rbgctl.runtime.store import Entry, EntryDecoder, Hot, Indexer, IndexFunction, Tombstone
+from rbgctl.runtime.feed import Feed, FeedSettings, Notification, ResourceHandler, Share, added
+from rbgctl.runtime.kind_options import ALL_OTHERS, CacheDefaults, KindOptions, Scope, scopes
+from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, IndexFunction
 from rbgctl.runtime.transport import Transport
 
 _log = structlog.get_logger("rbgctl.runtime.informer")
 
-YIELD_EVERY = 200
+BY_SCOPE = "scope of the cache"
 
 
-@dataclass(frozen=True, slots=True)
-class KindOptions:
-    """How a kind is cached.
-
-    labels: only objects that match are cached (they may be written, but then get no fence when they do not match).
-    form: "metadata" fetches no bodies. hot: fields the header carries, see `Header.hot`. keep_annotations: key
-    prefixes the header carries. keep_managers: managedFields entries kept in bodies. indexes: see `Indexer`.
-    resync: seconds after which handlers are told of every object again, varied by 10 %; 0 never (RT-CA-01).
-    """
-
-    namespace: str = ""
-    labels: LabelSelector | None = None
-    fields: str = ""
-    form: Literal["full", "metadata"] = "full"
-    hot: Hot | None = None
-    keep_annotations: tuple[str, ...] = ()
-    keep_managers: frozenset[str] = frozenset()
-    indexes: Mapping[str, IndexFunction] = field(default_factory=dict)
-    resync: float = 36_000.0
-
-    def __post_init__(self) -> None:
-        if self.labels is not None and self.labels.nothing:
-            raise ValueError("a selector that matches nothing cannot be watched")
-        if self.resync and self.resync < 1:
-            raise ValueError(f"a resync every {self.resync:g} s: 1 s is the least, 0 is never")
-
-    def merged(self, other: "KindOptions") -> "KindOptions":
-        """What satisfies two declarations of the same kind. Raises ValueError when they contradict each other."""
-        if (self.namespace, str(self.labels), self.fields) != (other.namespace, str(other.labels), other.fields):
-            raise ValueError("two declarations restrict the same kind differently")
-        if self.hot and other.hot and self.hot is not other.hot:
-            raise ValueError("two declarations of the same kind name different hot fields")
-        for name in self.indexes.keys() & other.indexes.keys():
-            if self.indexes[name] is not other.indexes[name]:
-                raise ValueError(f"two declarations of the same kind define index {name!r} differently")
-        return KindOptions(
-            namespace=self.namespace,
-            labels=self.labels,
-            fields=self.fields,
-            form="full" if "full" in {self.form, other.form} else "metadata",
-            hot=self.hot or other.hot,
-            keep_annotations=tuple(dict.fromkeys(self.keep_annotations + other.keep_annotations)),
-            keep_managers=self.keep_managers | other.keep_managers,
-            indexes={**self.indexes, **other.indexes},
-            resync=min((r for r in (self.resync, other.resync) if r), default=0.0),
-        )
-
-
-class ResourceHandler(Protocol):
-    """Called synchronously after the store changed; must not block and should only put keys into queues."""
-
-    def on_add(self, entry: Entry, *, initial: bool) -> None: ...
-
-    def on_update(self, old: Entry, new: Entry) -> None: ...
-
-    def on_delete(self, last: Entry | Tombstone) -> None: ...
+class ResourceNotCached(Exception):
+    """The kind was not declared, or not for that namespace."""
 
 
 @dataclass(slots=True, eq=False)
 class Registration:
-    """One handler on one informer. `has_synced`: it has been told of everything of the first list (RT-IN-03)."""
+    """One handler on one informer. `has_synced`: it has been told of everything of the first lists (RT-IN-03)."""
 
     informer: "Informer"
     handler: ResourceHandler
@@ -93,49 +34,39 @@ class Registration:
 
 
 class Informer:
-    """Created by `Cache.declare`; runs as part of the cache."""
+    """Created by `Cache.declare`; runs as part of the cache.
+
+    Several namespaces share one store and one set of handlers (RT-CA-03, RT-CA-16): reading does not know them apart.
+    """
 
     def __init__(
         self,
         gvk: GVK,
         options: KindOptions,
-        *,
-        clock: Clock,
-        rng: random.Random,
-        list_gate: asyncio.Semaphore,
-        user_agent: str,
-        watch_timeout: tuple[float, float],
-        first_list_jitter: float,
-        on_relist: Callable[[GVK, str], None],
-        streaming: bool | None = None,
+        settings: FeedSettings,
+        defaults: CacheDefaults | None = None,
     ) -> None:
         self.gvk = gvk
         self.options = options
-        self.applied_rv = ""
-        self.last_error: Exception | None = None
         self.handler_failures = 0
-        self._clock = clock
-        self._rng = rng
-        self._list_gate = list_gate
-        self._user_agent = user_agent
-        self._watch_timeout = watch_timeout
-        self._jitter = first_list_jitter
-        self._on_relist = on_relist
-        self._streaming = streaming
         self.store = Indexer(options.indexes)
-        self._fifo = OrderedFifo(self.store)
+        self.feeds: Mapping[str, Feed] = {}
+        self.absent = False
+        self._settings = settings
+        self._defaults = defaults or CacheDefaults()
         self._registrations: list[Registration] = []
-        self._live_reads = LiveReads()
         self._changed = asyncio.Event()
         self._synced = asyncio.Event()
-        self.reflector: Reflector | None = None
+        self._settled = asyncio.Event()
+        self._waiting_for: Exception | None = None
+        self._removed = False
 
     # -- before and while running -----------------------------------------------------------------------------
 
     def configure(self, options: KindOptions) -> None:
         """Widen the options. Raises ValueError for a contradiction, and for more than new indexes once it runs."""
         merged = self.options.merged(options)
-        if self.reflector is not None and replace(merged, indexes=self.options.indexes) != self.options:
+        if self.feeds and replace(merged, indexes=self.options.indexes) != self.options:
             raise ValueError(f"informer of {self.gvk.kind} runs already and cannot keep more than it does")
         for name, function in merged.indexes.items():
             if name not in self.options.indexes:
@@ -143,147 +74,170 @@ class Informer:
         self.options = merged
 
     def add_index(self, name: str, function: IndexFunction) -> None:
+        """Raises ValueError when the name is taken, RuntimeError when the informer was removed (RT-CA-13)."""
+        self._need_not_removed()
         self.store.add_index(name, function)
 
     def add_handler(self, handler: ResourceHandler) -> Registration:
-        """The handler first hears of everything stored, then of every change; nothing is lost or doubled."""
+        """The handler first hears of everything stored, then of every change; nothing is lost or doubled.
+
+        Raises RuntimeError when the informer was removed (RT-IN-04).
+        """
+        self._need_not_removed()
         registration = Registration(self, handler)
         self._registrations.append(registration)
         for entry in list(self.store.entries()):
-            self._tell(handler, _added(entry, initial=True))
+            self._tell(handler, added(entry, initial=True))
         return registration
 
     def remove_handler(self, registration: Registration) -> None:
         if registration in self._registrations:
             self._registrations.remove(registration)
 
+    def _need_not_removed(self) -> None:
+        if self._removed:
+            raise RuntimeError(f"informer of {self.gvk.kind} was removed and has already stopped")
+
+    def remove(self) -> None:
+        """Forget everything for good; nobody is told (RT-CA-14)."""
+        self._removed = True
+        self._registrations.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.feeds = {}
+        self._synced.clear()
+        self.store.clear()
+
+    # -- how far it is ----------------------------------------------------------------------------------------
+
     @property
     def has_synced(self) -> bool:
+        """Whether the first lists of all namespaces are stored and told."""
         return self._synced.is_set()
 
     async def wait_for_sync(self) -> None:
         await self._synced.wait()
 
+    @property
+    def settled(self) -> bool:
+        """Synced; for an optional kind also: it has been so once, or the server was found not to serve it."""
+        return self._settled.is_set() if self.options.optional else self.has_synced
+
+    async def wait_until_settled(self) -> None:
+        await (self._settled if self.options.optional else self._synced).wait()
+
     def changed(self) -> asyncio.Event:
         """Set once the next delta has been applied. Take it before looking at the store, so that none is missed."""
         return self._changed
 
+    @property
+    def last_error(self) -> Exception | None:
+        """Why it is not current, as far as known."""
+        return next((f.last_error for f in self.feeds.values() if f.last_error is not None), self._waiting_for)
+
+    @property
+    def last_event_at(self) -> float | None:
+        """Monotonic seconds when the namespace that is silent longest was heard of; None before that."""
+        return min((f.reflector.last_event_at for f in self.feeds.values() if f.reflector is not None), default=None)
+
+    @property
+    def pending(self) -> int:
+        """Events received and not yet told to the handlers (RT-IN-01)."""
+        return sum(len(f.fifo) for f in self.feeds.values())
+
+    # -- namespaces -------------------------------------------------------------------------------------------
+
+    def feed_of(self, namespace: str) -> Feed | None:
+        """What keeps that namespace current; None before the start. Raises ResourceNotCached for other namespaces."""
+        feed = self.feeds.get(namespace) or self.feeds.get(ALL_OTHERS)
+        if feed is None and self.feeds:
+            raise ResourceNotCached(
+                f"{self.gvk.group_kind} is not cached in namespace {namespace!r}, only in {', '.join(self.feeds)}"
+            )
+        return feed
+
+    def shows(self, key: NN, labels: Mapping[str, str] | None) -> bool:
+        """Whether a written object will appear here, as far as that can be told; `labels` None: they are not known."""
+        try:
+            feed = self.feed_of(key.namespace)
+        except ResourceNotCached:
+            return False
+        if feed is None:
+            return not self.absent
+        scope = feed.scope
+        if scope.path_namespace and key.namespace and scope.path_namespace != key.namespace:
+            return False
+        outside = scope.labels is not None and labels is not None and not scope.labels.matches(labels)
+        return not outside or self.store.get(key) is not None
+
+    # -- running ----------------------------------------------------------------------------------------------
+
     async def run(self, resource: Resource, transport: Transport) -> None:
-        """Reflect until cancelled."""
-        if self.reflector is not None:
+        """Follow all namespaces until cancelled. Raises ValueError when the options do not fit the kind's scope."""
+        if self.feeds:
             _log.error("informer started twice, ignored", kind=self.gvk.kind)
             return
+        self.prepare(resource)
         options = self.options
-        self.reflector = Reflector(
-            WatchTarget(
-                resource,
-                options.namespace,
-                str(options.labels) if options.labels is not None else "",
-                options.fields,
-                options.form,
-            ),
-            transport,
-            self._fifo,
-            self.decoder(),
-            clock=self._clock,
-            rng=self._rng,
-            streaming=self._streaming,
-            list_gate=self._list_gate,
-            user_agent=self._user_agent,
-            watch_timeout=self._watch_timeout,
-            first_list_jitter=self._jitter,
-            on_error=self._failed,
-            on_relist=lambda reason: self._on_relist(self.gvk, reason),
-        )
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.reflector.run(), name=f"reflector {self.gvk.kind}")
-            group.create_task(self._drain(), name=f"informer {self.gvk.kind}")
-            if options.resync:
-                group.create_task(self._resync(options.resync), name=f"resync {self.gvk.kind}")
+            for feed in self.feeds.values():
+                group.create_task(feed.run(resource, options.form, transport, resync=options.resync))
 
-    def _failed(self, error: Exception) -> None:
-        self.last_error = error
+    def prepare(self, resource: Resource) -> None:
+        """Make the feeds, one per namespace. Raises ValueError like `run`."""
+        found = scopes(self.options, self._defaults, resource)
+        named = {scope.namespace for scope in found}
+        if len(found) > 1 and not self.store.has_index(BY_SCOPE):
+            self.store.add_index(BY_SCOPE, lambda h: [h.namespace if h.namespace in named else ALL_OTHERS])
+        self.feeds = {scope.namespace: self._feed(scope, several=len(found) > 1) for scope in found}
+        self._waiting_for = None
+        self.absent = False
 
-    async def _resync(self, seconds: float) -> None:
-        period = seconds * self._rng.uniform(0.9, 1.1)
-        while True:
-            await self._clock.sleep(period)
-            self._fifo.resync()
+    def _feed(self, scope: Scope, *, several: bool) -> Feed:
+        return Feed(
+            self.gvk,
+            scope,
+            self.store,
+            Share(self.store, BY_SCOPE, scope.namespace) if several else self.store,
+            self._decoder(scope),
+            settings=self._settings,
+            tell=self._tell_all,
+            changed=self._applied,
+        )
 
-    async def _drain(self) -> None:
-        while True:
-            await self._fifo.wait()
-            count = 0
-            while len(self._fifo) and count < YIELD_EVERY:
-                self._fifo.pop(self._apply)
-                count += 1
-            if self._fifo.has_synced:
-                self._synced.set()
-            event, self._changed = self._changed, asyncio.Event()
-            event.set()
-            await asyncio.sleep(0)
-
-    # -- applying deltas --------------------------------------------------------------------------------------
-
-    def _apply(self, delta: Delta) -> None:
-        match delta.item:
-            case None:
-                self.last_error = None
-                self._live_reads.forget_old(self._clock.monotonic())
-            case Tombstone() as tombstone:
-                if not self._live_reads.outdate(delta, self.store.get(tombstone.key)):
-                    self._remove(tombstone.key, tombstone)
-            case Entry() as entry:
-                old = self.store.get(entry.header.key)
-                if self._live_reads.outdate(delta, old):
-                    pass
-                elif delta.type is DeltaType.DELETED:
-                    self._remove(entry.header.key, entry)
-                else:
-                    self._upsert(entry, old, initial=delta.initial)
-        if delta.rv:
-            self.applied_rv = delta.rv
-
-    def _remove(self, key: NN, last: Entry | Tombstone) -> None:
-        self.store.remove(key)
-        self._each(lambda h: h.on_delete(last))
-
-    def _upsert(self, entry: Entry, old: Entry | None, *, initial: bool = False) -> None:
-        self.store.upsert(entry)
-        if old is None:
-            self._each(_added(entry, initial=initial))
-        elif old.header.uid != entry.header.uid:
-            # Deleted and created again between two looks: tell both halves (RT-ST-06).
-            self._each(lambda h: h.on_delete(Tombstone(old.header.key, old)))
-            self._each(_added(entry, initial=False))
-        else:
-            self._each(lambda h: h.on_update(old, entry))
-
-    def refresh(self, key: NN, live: Entry | None) -> None:
-        """Store what a live read found (None: nothing), unless the watch is already further."""
-        old, now = self.store.get(key), self._clock.monotonic()
-        if live is None:
-            if old is not None:
-                self._live_reads.found_gone(key, old.header.uid, now)
-                self._remove(key, Tombstone(key, old))
-        elif old is None or not is_older(live, old):
-            self._live_reads.found(live, now)
-            if old is None or old.header.rv != live.header.rv:
-                self._upsert(live, old)
-
-    def decoder(self) -> EntryDecoder:
+    def _decoder(self, scope: Scope) -> EntryDecoder:
         return EntryDecoder(
             self.gvk,
-            keep_managers=self.options.keep_managers,
-            keep_annotations=self.options.keep_annotations,
+            keep_managers=scope.keep_managers,
+            keep_annotations=scope.keep_annotations,
             hot=self.options.hot,
         )
 
-    def _each(self, call: "Notification") -> None:
+    def _applied(self) -> None:
+        if not self._synced.is_set() and all(feed.synced for feed in self.feeds.values()):
+            self._synced.set()
+            self._settled.set()
+        event, self._changed = self._changed, asyncio.Event()
+        event.set()
+
+    def cannot_start(self, error: Exception) -> None:
+        """Note why it does not run: the kind is not served, or cannot be looked up."""
+        self._waiting_for = error
+
+    def refresh(self, key: NN, live: Entry | None) -> None:
+        """Store what a live read found (None: nothing), unless the watch is already further."""
+        feed = self.feed_of(key.namespace)
+        if feed is not None:
+            feed.refresh(key, live)
+
+    # -- handlers ---------------------------------------------------------------------------------------------
+
+    def _tell_all(self, call: Notification) -> None:
         for registration in list(self._registrations):
             self._tell(registration.handler, call)
 
-    def _tell(self, handler: ResourceHandler, call: "Notification") -> None:
+    def _tell(self, handler: ResourceHandler, call: Notification) -> None:
         try:
             call(handler)
         except Exception:  # noqa: BLE001 - one broken handler must not stop the others (RT-IN-05)
@@ -291,8 +245,4 @@ class Informer:
             _log.exception("event handler failed", kind=self.gvk.kind)
 
 
-Notification = Callable[[ResourceHandler], None]
-
-
-def _added(entry: Entry, *, initial: bool) -> Notification:
-    return lambda handler: handler.on_add(entry, initial=initial)
+__all__ = ["Informer", "KindOptions", "Registration", "ResourceHandler", "ResourceNotCached"]

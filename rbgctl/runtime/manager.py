@@ -86,6 +86,7 @@ class Manager:
         self.cache = Cache(
             self.transport,
             self.mapper,
+            defaults=self.options.cache,
             user_agent=self.options.user_agent(self.options.name),
             clock=self.clock,
             rng=self.rng,
@@ -230,7 +231,7 @@ class Manager:
             raise RuntimeError("stopping")
 
     async def _check_informers(self) -> None:
-        late = [i.gvk.group_kind for i in self.cache.informers.values() if not i.has_synced]
+        late = [i.gvk.group_kind for i in self.cache.informers.values() if not i.settled]
         if late:
             raise RuntimeError(f"not synced: {', '.join(sorted(late))}")
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from rbgctl.runtime.kind_options import CacheDefaults
 from rbgctl.runtime.metrics_server import ServingCertificate
 
 GRACEFUL_SHUTDOWN = 30.0
@@ -52,6 +53,8 @@ class ManagerOptions:
     cache_sync_timeout: seconds until kinds that cannot be listed stop the manager.
     watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
     serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
+    cache: in which namespaces and with which options kinds are cached that say nothing themselves, for instance
+    `CacheDefaults(namespaces=only_in("a", "b"))`; everywhere by default.
     metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
     leader_tolerance: seconds after its lease at which a leader's /healthz fails, None checks nothing (RT-HZ-08).
     shards: parts into which the keys are divided; with more than one, `elector` must make a ShardedElector.
@@ -71,6 +74,7 @@ class ManagerOptions:
     first_list_jitter: float = 1.0
     compress: bool = False
     serves_conversion: bool = False
+    cache: CacheDefaults = field(default_factory=CacheDefaults)
     elector: "Callable[[Manager], LeaderElector] | None" = None
     leader_tolerance: float | None = None
     shards: int = 1

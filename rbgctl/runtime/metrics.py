@@ -302,13 +302,20 @@ class _InformerCollector(Collector):
         age = GaugeMetricFamily(
             "rbg_runtime_informer_last_event_age_seconds", "Seconds since a kind was last heard of", labels=["gvk"]
         )
-        for gvk, informer in self._cache.informers.items():
+        pending = GaugeMetricFamily(
+            "rbg_runtime_informer_pending_events", "Events of a kind not yet told to handlers", labels=["gvk"]
+        )
+        for informer in self._cache.informers.values():
+            gvk = str(informer.gvk)
+            if informer is not self._cache.informer(informer.gvk):
+                gvk += " (metadata)"  # cached whole as well
             entries = list(informer.store.entries())
-            objects.add_metric([str(gvk)], len(entries))
-            size.add_metric([str(gvk)], sum(len(entry.raw) for entry in entries))
-            if informer.reflector is not None and informer.has_synced:
-                age.add_metric([str(gvk)], self._monotonic() - informer.reflector.last_event_at)
-        return (objects, size, age)
+            objects.add_metric([gvk], len(entries))
+            size.add_metric([gvk], sum(len(entry.raw) for entry in entries))
+            pending.add_metric([gvk], informer.pending)
+            if informer.last_event_at is not None and informer.has_synced:
+                age.add_metric([gvk], self._monotonic() - informer.last_event_at)
+        return (objects, size, age, pending)
 
 
 _VERBS: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}

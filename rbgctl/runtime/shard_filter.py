@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
-from rbgctl.runtime.informer import Registration
+from rbgctl.runtime.informer import Registration, ResourceNotCached
 from rbgctl.runtime.sharding import ShardKey, shard_of
 from rbgctl.runtime.shards import Shards
 from rbgctl.runtime.source import Source
@@ -63,9 +63,17 @@ class ShardFilter:
 
     def shard(self, key: NN) -> int:
         """Of a key, whether its object exists or was deleted just now."""
-        entry = self._cache.entry(self._kind, key) if self._kind is not None else None
-        header = entry.header if entry is not None else self._deleted.get(key)
+        header = self._header(key) or self._deleted.get(key)
         return shard_of(self._shard_key(key, header), self.shards.count)
+
+    def _header(self, key: NN) -> Header | None:
+        if self._kind is None:
+            return None
+        try:
+            entry = self._cache.entry(self._kind, key)
+        except ResourceNotCached:  # in a namespace that is not ours
+            return None
+        return entry.header if entry is not None else None
 
     def serves(self, key: NN) -> bool:
         """Whether the shard of the key is open here."""

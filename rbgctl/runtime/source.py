@@ -63,7 +63,7 @@ class InformerSource:
             self._registration = informer.add_handler(self)
 
     async def wait_for_sync(self) -> None:
-        await self._cache.informer(self._gvk).wait_for_sync()
+        await self._cache.informer(self._gvk).wait_until_settled()
 
     @property
     def last_error(self) -> Exception | None:

@@ -6,7 +6,7 @@ Headers answer predicates, handlers, indexes and label filters; bodies stay byte
 import sys
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import orjson
@@ -174,6 +174,16 @@ class EntryDecoder:
 IndexFunction = Callable[[Header], Iterable[str]]
 
 
+class Known(Protocol):
+    """What a queue compares a new list with: a store, or the share of one scope in it."""
+
+    def get(self, key: NN) -> Entry | None: ...
+
+    def keys(self) -> KeysView[NN]: ...
+
+    def entries(self) -> Iterable[Entry]: ...
+
+
 class Indexer:
     """Entries by key and by any number of indexes over their headers."""
 
@@ -193,6 +203,9 @@ class Indexer:
         for entry in self._entries.values():
             self._index(name, entry.header)
 
+    def has_index(self, name: str) -> bool:
+        return name in self._functions
+
     def upsert(self, entry: Entry) -> Entry | None:
         """Store `entry`; returns what it replaces."""
         key = entry.header.key
@@ -209,6 +222,12 @@ class Indexer:
         if old is not None:
             self._unindex(old.header)
         return old
+
+    def clear(self) -> None:
+        """Remove everything; the indexes stay defined."""
+        self._entries.clear()
+        for index in self._indexes.values():
+            index.clear()
 
     def get(self, key: NN) -> Entry | None:
         return self._entries.get(key)

@@ -19,9 +19,10 @@ from rbgctl.runtime.clock import SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NotFound, TransportError
-from rbgctl.runtime.informer import Informer, KindOptions
+from rbgctl.runtime.informer import Informer
+from rbgctl.runtime.kind_options import ALL_OTHERS, CacheDefaults, KindOptions, only_in
 from rbgctl.runtime.store import Entry, Header, Tombstone
-from rbgctl.runtime.testing.envtest import EnvTest
+from rbgctl.runtime.testing.envtest import EnvTest, new_namespace
 from rbgctl.runtime.transport import LineStream, Response, Transport
 
 CONFIG_MAP = GVK("", "v1", "ConfigMap")
@@ -284,6 +285,37 @@ async def test_only_the_field_ownership_asked_for_is_kept(start: Start, client: 
     assert "managedFields" not in (await plain.cache.get(CONFIG_MAP, NN(namespace, "a")))["metadata"]
     kept = (await keeping.cache.get(CONFIG_MAP, NN(namespace, "a")))["metadata"]["managedFields"]
     assert [m["manager"] for m in kept] == ["ours"]
+
+
+async def test_several_namespaces_read_as_their_union(start: Start, client: LiveClient, namespace: str) -> None:
+    """RT-CA-03, RT-CA-16: named ones, all others, and each object in one of them only."""
+    second, third = await new_namespace(client), await new_namespace(client)
+    for where in (namespace, second, third):
+        for name in ("a", "b"):
+            await client.create(config_map(where, name, labels={"x": "1"}))
+    all_of_them = KindOptions(namespaces=only_in(namespace, second, ALL_OTHERS), indexes={"x": by_x})
+    rig = await start({CONFIG_MAP: all_of_them})
+    handler = Recorder()
+    rig.cache.informer(CONFIG_MAP).add_handler(handler)
+    live = await client.list(CONFIG_MAP)
+    cached = await rig.cache.list(CONFIG_MAP)
+    assert {NN.of(o) for o in cached.items} >= {NN(n, m) for n in (namespace, second, third) for m in ("a", "b")}
+    mine = {namespace, second, third}
+    assert by_key(cached.items, mine) == by_key([without_managed_fields(o) for o in live.items], mine)
+    found = rig.cache.headers(CONFIG_MAP, index=("x", "1"))
+    assert len([h for h in found if h.namespace in mine]) == 6
+    for where in (namespace, third):
+        await client.create(config_map(where, f"new-{where}"))
+        await handler.until(lambda h, where=where: ("add", f"new-{where}") in h.told)  # type: ignore[misc]
+        assert handler.told.count(("add", f"new-{where}")) == 1
+    some = await start({CONFIG_MAP: KindOptions()}, defaults=CacheDefaults(namespaces=only_in(namespace, second)))
+    assert {h.namespace for h in some.cache.headers(CONFIG_MAP)} == {namespace, second}
+    with pytest.raises(ResourceNotCached, match=third):
+        await some.cache.get(CONFIG_MAP, NN(third, "a"))
+
+
+def by_key(objects: list[RawObject], namespaces: set[str]) -> dict[NN, RawObject]:
+    return {NN.of(o): o for o in objects if NN.of(o).namespace in namespaces}
 
 
 # -- following -------------------------------------------------------------------------------------------------------

@@ -51,10 +51,14 @@ class ScriptedServer:
         body = await request.read()
         peer = request.transport.get_extra_info("peername") if request.transport else None
         self.asked.append(Asked(request.method, request.path, dict(request.query), request.headers.copy(), body, peer))
-        answer = self._answers.popleft() if self._answers else watch(then="hang")
+        answer = self.next_answer(request)
         async with self._progress:
             self._progress.notify_all()
         return await answer(request)
+
+    def next_answer(self, _request: web.Request) -> Answer:
+        """Subclasses may answer by what is asked."""
+        return self._answers.popleft() if self._answers else watch(then="hang")
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["ScriptedServer"]:

@@ -14,6 +14,7 @@ from rbgctl.runtime.controller import Context, Controller, ControllerOptions, Co
 from rbgctl.runtime.errors import ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.ratelimit import ItemExponential
+from rbgctl.runtime.store import Entry, Header
 from rbgctl.runtime.workqueue import WorkQueue
 
 pytestmark = pytest.mark.looptime
@@ -27,6 +28,8 @@ class Cache:
 
     def __init__(self) -> None:
         self.waits: list[Any] = []
+        self.forgotten: list[Any] = []
+        self.exists = True
         self.error: Exception | None = None
 
     async def caught_up(self, owner: Any) -> frozenset[Any]:
@@ -35,8 +38,11 @@ class Cache:
             raise self.error
         return frozenset()
 
-    def entry(self, gvk: GVK, key: NN) -> None:
-        return None
+    def entry(self, gvk: GVK, key: NN) -> Entry | None:
+        return Entry(Header(key.namespace, key.name, "u", "1"), b"{}") if self.exists else None
+
+    def forget_writes(self, owner: Any) -> None:
+        self.forgotten.append(owner)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from unit.runtime.scripted import ScriptedServer, event, listing, obj, watch
 from rbgctl.machinery.gvk import GVK, NN, Resource
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.feed import Feed, FeedSettings
 from rbgctl.runtime.fifo import DeltaType
 from rbgctl.runtime.informer import Informer, KindOptions, Registration
 from rbgctl.runtime.store import Entry, Header, Tombstone
@@ -57,37 +58,37 @@ def entry(rv: int, uid: str = "u", name: str = "a") -> Entry:
 
 
 def new_informer(clock: ManualClock | LoopClock, options: KindOptions | None = None) -> Informer:
-    return Informer(
-        POD,
-        options or KindOptions(),
-        clock=clock,
-        rng=random.Random(1),
-        list_gate=asyncio.Semaphore(4),
-        user_agent="test",
-        watch_timeout=(300.0, 600.0),
-        first_list_jitter=0.0,
-        on_relist=lambda _gvk, _reason: None,
-        streaming=False,
+    settings = FeedSettings(
+        clock=clock, rng=random.Random(1), list_gate=asyncio.Semaphore(4), first_list_jitter=0.0, streaming=False
     )
+    return Informer(POD, options or KindOptions(), settings)
 
 
 @pytest.fixture
 def informer(manual_clock: ManualClock) -> Informer:
-    return new_informer(manual_clock)
+    informer = new_informer(manual_clock)
+    informer.prepare(PODS)
+    return informer
+
+
+def only_feed(informer: Informer) -> Feed:
+    (feed,) = informer.feeds.values()
+    return feed
 
 
 def apply_all(informer: Informer) -> None:
-    while len(informer._fifo):
-        informer._fifo.pop(informer._apply)
+    feed = only_feed(informer)
+    while len(feed.fifo):
+        feed.fifo.pop(feed.apply)
 
 
 def feed(informer: Informer, kind: DeltaType, one: Entry) -> None:
-    informer._fifo.add(kind, one)
+    only_feed(informer).fifo.add(kind, one)
     apply_all(informer)
 
 
 def relist(informer: Informer, rv: int, *entries: Entry) -> None:
-    informer._fifo.replace(entries, str(rv))
+    only_feed(informer).fifo.replace(entries, str(rv))
     apply_all(informer)
 
 
@@ -175,20 +176,21 @@ def test_an_equal_version_is_an_update_too(informer: Informer) -> None:
     informer.add_handler(told)
     relist(informer, 1, entry(1))
     relist(informer, 2, entry(1))
-    informer._fifo.resync()
+    only_feed(informer).fifo.resync()
     apply_all(informer)
     assert told.heard[1:] == ["update u@1 u@1"] * 2
 
 
 def test_the_applied_version_follows_what_the_store_has(informer: Informer) -> None:
     """RT-QF-12: not what has been received."""
-    informer._fifo.replace([entry(3)], "7")
-    informer._fifo.add(DeltaType.UPDATED, entry(9))
-    informer._fifo.progress("12")
+    feed = only_feed(informer)
+    feed.fifo.replace([entry(3)], "7")
+    feed.fifo.add(DeltaType.UPDATED, entry(9))
+    feed.fifo.progress("12")
     found = []
-    while len(informer._fifo):
-        informer._fifo.pop(informer._apply)
-        found.append(informer.applied_rv)
+    while len(feed.fifo):
+        feed.fifo.pop(feed.apply)
+        found.append(feed.applied_rv)
     assert found == ["", "7", "9", "12"]
 
 
@@ -221,7 +223,7 @@ def test_what_the_watch_still_says_of_the_past_is_not_believed(informer: Informe
     for uid in ("new", "old"):
         feed(informer, kind, entry(5, uid))
     assert informer.store.get(KEY) == entry(9, "new")
-    assert informer.applied_rv == "5"
+    assert only_feed(informer).applied_rv == "5"
 
 
 def test_an_object_found_gone_does_not_come_back_with_its_past(informer: Informer) -> None:
@@ -263,7 +265,7 @@ def test_live_reads_are_forgotten_after_five_minutes(informer: Informer, manual_
     """RT-CA-21."""
     informer.refresh(KEY, entry(9))
     manual_clock.time = 301.0
-    informer._fifo.progress("20")
+    only_feed(informer).fifo.progress("20")
     apply_all(informer)
     relist(informer, 5)
     assert informer.store.get(KEY) is None
@@ -273,15 +275,15 @@ def test_live_reads_are_forgotten_after_five_minutes(informer: Informer, manual_
 
 
 def test_declarations_of_one_kind_are_joined() -> None:
-    """RT-CA-02."""
+    """RT-CA-13: whoever declared first."""
 
     def index(header: Header) -> list[str]:
         return [header.name]
 
-    a = KindOptions(form="metadata", keep_annotations=("x",), keep_managers=frozenset({"m"}), resync=60)
+    a = KindOptions(keep_annotations=("x",), keep_managers=frozenset({"m"}), resync=60)
     b = KindOptions(keep_annotations=("x", "y"), keep_managers=frozenset({"n"}), indexes={"i": index}, resync=0)
     both = a.merged(b)
-    assert (both.form, both.keep_annotations, both.keep_managers) == ("full", ("x", "y"), {"m", "n"})
+    assert (both.keep_annotations, both.keep_managers) == (("x", "y"), {"m", "n"})
     assert (both.indexes, both.resync) == ({"i": index}, 60)
 
 
