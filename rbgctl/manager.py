@@ -22,8 +22,9 @@ from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.elector_thread import ElectorThread
-from rbgctl.runtime.errors import ApiError, NotFound, TransportError
+from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError
+from rbgctl.runtime.kind_options import CacheDefaults, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
@@ -76,6 +77,7 @@ class ManagerOptions:
     retry_period: float = 2.0
     termination_grace_period: float = 30.0
     controllers: str = "*"
+    namespaces: str = ""
     shards: int = 1
     log_level: str = "info"
     log_encoding: str = "json"
@@ -90,7 +92,7 @@ def election_config(options: ManagerOptions) -> ElectionConfig:
     """Lease, identity and durations (RT-ID-01 to RT-ID-03). Raises StartUpError without a namespace, ValueError."""
     return ElectionConfig(
         namespace=options.leader_election_namespace or own_namespace(),
-        name=splitting.lease_name(selected(options), CONTROLLERS, ()),
+        name=splitting.lease_name(selected(options), CONTROLLERS, splitting.select_namespaces(options.namespaces)),
         identity=new_identity(),
         lease=options.lease_duration,
         renew=options.renew_deadline,
@@ -149,6 +151,7 @@ def runtime_options(
         compress=bool(options.kubeconfig),
         graceful_shutdown=shutdown_budget(options.termination_grace_period),
         elector=elector,
+        cache=CacheDefaults(namespaces=only_in(*splitting.select_namespaces(options.namespaces))),
         shards=options.shards,
         leader_tolerance=LEADER_TOLERANCE,
     )
@@ -168,12 +171,20 @@ def build(
     return manager
 
 
-async def check_crds(client: LiveClient) -> None:
-    """Every kind our controllers are for must be established (MGR-11, RBG-16). Raises StartUpError otherwise."""
+async def check_crds(client: LiveClient, *, may_be_forbidden: bool = False) -> None:
+    """Every kind our controllers are for must be established (MGR-11, RBG-16). Raises StartUpError otherwise.
+
+    may_be_forbidden: the process has no rights on the cluster as a whole; its caches will show whether kinds are there.
+    """
     for gvk in REQUIRED:
         name = f"{resource(gvk).plural}.{gvk.group}"
         try:
             crd = await client.get(CRD, NN("", name))
+        except Forbidden:
+            if not may_be_forbidden:
+                raise
+            _log.info("may not read CRDs, so they are not checked", crd=name)
+            continue
         except NotFound:
             raise StartUpError(
                 f"CRD {name} is not installed: apply config/crd first (kubectl apply --server-side -k config/crd)"
@@ -199,7 +210,7 @@ async def serve(options: ManagerOptions) -> None:
         raise StartUpError(str(error)) from None
     _log.info("starting", version=__version__, server=config.server, controllers=selected(options))
     try:
-        await check_crds(manager.live)
+        await check_crds(manager.live, may_be_forbidden=bool(options.namespaces))
     except (ApiError, TransportError) as error:
         await manager.transport.close()
         raise StartUpError(f"cannot read CRDs from {config.server}: {error}") from None
@@ -214,6 +225,7 @@ def run(options: ManagerOptions) -> int:
     if options.log_encoding not in {"json", "console"}:
         raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
     selected(options)
+    splitting.select_namespaces(options.namespaces)
     if options.shards > 1 and not options.leader_elect:
         raise ValueError(f"--shards={options.shards} needs --leader-elect: a Lease per shard says who works on it")
     try:

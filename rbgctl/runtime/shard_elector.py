@@ -155,6 +155,7 @@ class ShardedElector:
             self._wake.clear()
             await self._turn()
             if self._lost():
+                self._shards.shut()
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._retry * self._rng.uniform(1 - JITTER, 1 + JITTER)):
