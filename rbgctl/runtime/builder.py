@@ -24,9 +24,10 @@ from rbgctl.machinery.gvk import GVK, NN, Resource
 from rbgctl.runtime.controller import Controller, ControllerOptions, Reconciler
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.handler import EventHandler, enqueue_object, enqueue_owner
-from rbgctl.runtime.informer import KindOptions
+from rbgctl.runtime.kind_options import Form, KindOptions
 from rbgctl.runtime.predicate import Predicate
 from rbgctl.runtime.rbac import READ, PolicyRule, merged
+from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.sharding import ShardKey, own_key
 from rbgctl.runtime.source import InformerSource, Source
 
@@ -46,6 +47,8 @@ class _Watch:
     # From the owner's scope, known once there is a mapper; None only syncs.
     handler: Callable[[Callable[[GVK], Resource]], EventHandler] | None
     predicates: tuple[Predicate, ...] = ()
+    # None: as `caches` says, else whole.
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,9 @@ class Builder:
         self._for: GVK | None = None
         self._watches: list[_Watch] = []
         self._sources: list[Callable[[], Source]] = []
-        self._informers: dict[GVK, KindOptions | None] = {}
+        self._needed: list[GVK] = []
+        self._cached: dict[tuple[GVK, Form], KindOptions] = {}
+        self._optional: set[GVK] = set()
         self._writes: list[_Write] = []
         self._rules: list[PolicyRule] = []
         self._filters: list[Predicate] = []
@@ -81,18 +86,19 @@ class Builder:
         self._name = name
         return self
 
-    def for_(self, gvk: GVK, *predicates: Predicate) -> Self:
-        """The kind whose objects are reconciled; once only."""
+    def for_(self, gvk: GVK, *predicates: Predicate, only_metadata: bool = False) -> Self:
+        """The kind whose objects are reconciled; once only.
+
+        only_metadata, here and in the other methods: listen to an informer that fetches no bodies (RT-BL-06).
+        """
         if self._for is not None:
             raise BuilderError(
                 "For(...) should only be called once, could not assign multiple objects for reconciliation"
             )
         self._for = gvk
-        self._watches.append(_Watch(gvk, lambda _: enqueue_object(), predicates))
-        self._need(gvk)
-        return self
+        return self._watch(gvk, lambda _: enqueue_object(), predicates, only_metadata)
 
-    def owns(self, gvk: GVK, *predicates: Predicate, every_owner: bool = False) -> Self:
+    def owns(self, gvk: GVK, *predicates: Predicate, every_owner: bool = False, only_metadata: bool = False) -> Self:
         """A kind whose objects belong to those of `for_`: a change reconciles the controller (or every owner)."""
 
         def handler(resource: Callable[[GVK], Resource]) -> EventHandler:
@@ -103,33 +109,72 @@ class Builder:
                 owner.group, owner.kind, namespaced=resource(owner).namespaced, controller_only=not every_owner
             )
 
-        self._watches.append(_Watch(gvk, handler, predicates))
         self._owns = True
-        self._need(gvk)
-        return self
+        return self._watch(gvk, handler, predicates, only_metadata)
 
-    def watches(self, gvk: GVK, handler: EventHandler, *predicates: Predicate) -> Self:
+    def watches(self, gvk: GVK, handler: EventHandler, *predicates: Predicate, only_metadata: bool = False) -> Self:
         """Any kind; `handler` says which keys an event concerns."""
-        self._watches.append(_Watch(gvk, lambda _: handler, predicates))
-        self._need(gvk)
+        return self._watch(gvk, lambda _: handler, predicates, only_metadata)
+
+    def watches_metadata(self, gvk: GVK, handler: EventHandler, *predicates: Predicate) -> Self:
+        """Like `watches`, of metadata only: labels, owners and annotations, but no bodies."""
+        return self.watches(gvk, handler, *predicates, only_metadata=True)
+
+    def owns_when_served(
+        self, gvk: GVK, *predicates: Predicate, every_owner: bool = False, only_metadata: bool = False
+    ) -> Self:
+        """Like `owns`, of a kind that may not be installed: see `when_served`."""
+        return self.when_served(gvk).owns(gvk, *predicates, every_owner=every_owner, only_metadata=only_metadata)
+
+    def watches_when_served(
+        self, gvk: GVK, handler: EventHandler, *predicates: Predicate, only_metadata: bool = False
+    ) -> Self:
+        """Like `watches`, of a kind that may not be installed: see `when_served`."""
+        return self.when_served(gvk).watches(gvk, handler, *predicates, only_metadata=only_metadata)
+
+    def when_served(self, gvk: GVK) -> Self:
+        """Nothing waits for this kind while the server does not serve it (RT-RM-07, RBG-24).
+
+        It is followed as soon as its CRD is installed, and no longer than that stays. `Context.served` tells.
+        """
+        self._optional.add(gvk)
         return self
 
-    def watches_source(self, source: Callable[[], Source]) -> Self:
+    def watches_raw_source(self, source: Callable[[], Source]) -> Self:
         """Any other source, made when the controller is. Global filters do not apply to it (RT-BL-04)."""
         self._sources.append(source)
         return self
 
     def reads(self, gvk: GVK, options: KindOptions | None = None) -> Self:
         """Cached without causing reconciles: synced before workers start, readable in a reconcile."""
-        self._watches.append(_Watch(gvk, None))
-        self._need(gvk)
-        return self.caches(gvk, options) if options is not None else self
+        if options is not None:
+            self.caches(gvk, options)
+        return self._watch(gvk, None, (), only_metadata=False)
 
     def caches(self, gvk: GVK, options: KindOptions) -> Self:
         """How this controller wants a kind cached (indexes, hot fields, kept annotations and managers)."""
-        known = self._informers.get(gvk)
-        self._informers[gvk] = known.merged(options) if known is not None else options
+        known = self._cached.get((gvk, options.form))
+        self._cached[gvk, options.form] = known.merged(options) if known is not None else options
+        self._needed.append(gvk)
         return self
+
+    def _watch(
+        self,
+        gvk: GVK,
+        handler: Callable[[Callable[[GVK], Resource]], EventHandler] | None,
+        predicates: tuple[Predicate, ...],
+        only_metadata: bool,
+    ) -> Self:
+        self._watches.append(_Watch(gvk, handler, predicates, "metadata" if only_metadata else None))
+        self._needed.append(gvk)
+        return self
+
+    def _form(self, watch: _Watch) -> Form:
+        """What a watch listens to: what it asks for, the only form that `caches` names, else the whole."""
+        if watch.form is not None:
+            return watch.form
+        own = {form for gvk, form in self._cached if gvk == watch.gvk}
+        return "metadata" if own == {"metadata"} else "full"
 
     def writes(self, gvk: GVK, *verbs: Verb, subresource: str = "", names: tuple[str, ...] = ()) -> Self:
         """What the controller does to a kind besides reading it through the cache; `names`: to these objects only."""
@@ -174,9 +219,6 @@ class Builder:
         self._reconciler = reconciler
         return self
 
-    def _need(self, gvk: GVK) -> None:
-        self._informers.setdefault(gvk, None)
-
     # -- what comes out ---------------------------------------------------------------------------------------
 
     @property
@@ -187,9 +229,16 @@ class Builder:
         return self._name or (self._for.kind.lower() if self._for else "")
 
     @property
-    def informers(self) -> Mapping[GVK, KindOptions | None]:
+    def informers(self) -> Mapping[tuple[GVK, Form], KindOptions | None]:
         """The kinds it needs cached, and how; None leaves that to others."""
-        return self._informers
+        wanted: dict[tuple[GVK, Form], KindOptions | None] = dict.fromkeys(
+            (w.gvk, self._form(w)) for w in self._watches
+        )
+        wanted.update(self._cached)
+        for (gvk, form), options in wanted.items():
+            if gvk in self._optional:
+                wanted[gvk, form] = replace(options or KindOptions(form=form), optional=True)
+        return wanted
 
     def rules(self, mapper: RestMapper) -> tuple[PolicyRule, ...]:
         """All that the controller may do; watched and read kinds can be got, listed and watched, owners be named.
@@ -197,7 +246,9 @@ class Builder:
         `mapper` needs no connection. Raises BuilderError for a kind it does not know.
         """
         known = _known(mapper)
-        rules = [PolicyRule(r.gvk.group, r.plural, READ) for r in map(known, self._informers)]
+        rules = [PolicyRule(r.gvk.group, r.plural, READ) for r in map(known, dict.fromkeys(self._needed))]
+        if self._optional:
+            rules.append(PolicyRule(CRD.group, known(CRD).plural, READ))
         if self._owns and self._for is not None:
             # Children name it with blockOwnerDeletion, which OwnerReferencesPermissionEnforcement checks.
             rules.append(PolicyRule(self._for.group, f"{known(self._for).plural}/finalizers", ("update",)))
@@ -230,10 +281,11 @@ class Builder:
         sources: list[Source] = []
         for watch in self._watches:
             handler = watch.handler(known) if watch.handler is not None else None
-            sources.append(InformerSource(manager.cache, watch.gvk, handler, (*self._filters, *watch.predicates)))
+            predicates = (*self._filters, *watch.predicates)
+            sources.append(InformerSource(manager.cache, watch.gvk, handler, predicates, self._form(watch)))
         sources += [make() for make in self._sources]
-        for gvk, options in self._informers.items():
-            manager.need(gvk, options)
+        for (gvk, form), options in self.informers.items():
+            manager.need(gvk, options, form=form)
         assert self._reconciler is not None  # noqa: S101 - check() made sure
         controller = manager.new_controller(
             self.name,

@@ -19,9 +19,11 @@ from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NoKindMatch, NotFound
 from rbgctl.runtime.feed import FeedSettings
 from rbgctl.runtime.fence import Written
+from rbgctl.runtime.field_index import matching_fields
 from rbgctl.runtime.informer import Informer, ResourceNotCached
 from rbgctl.runtime.kind_options import CacheDefaults, Form, KindOptions, scopes
 from rbgctl.runtime.read_your_writes import FENCE_TIMEOUT, ReadYourWrites
+from rbgctl.runtime.served_kinds import CRD, ServedKinds
 from rbgctl.runtime.store import Entry, Header
 from rbgctl.runtime.transport import Transport
 
@@ -78,22 +80,26 @@ class Cache:
         live = LiveClient(transport, mapper, user_agent=user_agent)
         self._writes = ReadYourWrites(self._find, live, self._clock, on_stale_read or (lambda: None))
         self._group: asyncio.TaskGroup | None = None
+        self._served: ServedKinds | None = None
         self._tasks: dict[Informer, asyncio.Task[None]] = {}
 
     # -- informers --------------------------------------------------------------------------------------------
 
-    def declare(self, gvk: GVK, options: KindOptions | None = None) -> Informer:
+    def declare(self, gvk: GVK, options: KindOptions | None = None, *, form: Form | None = None) -> Informer:
         """The informer of a kind in the form of `options`, created on the first call and widened on later ones.
 
-        Without options: the one that reads go to, or all of the kind whole. A kind declared while the cache runs starts
-        at once. Raises ValueError when declarations contradict each other, or name namespaces for a kind without.
+        Without options: the one in that form, or the one that reads go to, or all of the kind whole. A kind declared
+        while the cache runs starts at once. Raises ValueError when declarations contradict each other, or name
+        namespaces for a kind without.
         """
-        informer = self._find(gvk) if options is None else self._informers.get((gvk, options.form))
+        informer = self._find(gvk, form if options is None else options.form)
         if informer is not None:
             if options is not None:
                 informer.configure(options)
+            else:
+                informer.require()
             return informer
-        options = options or KindOptions()
+        options = options or KindOptions(form=form or "full")
         resource = self._mapper.known(gvk)
         if resource is not None:
             scopes(options, self._defaults, resource)
@@ -127,11 +133,19 @@ class Cache:
         """
         informer = self.informer(gvk, form)
         del self._informers[gvk, informer.options.form]
-        informer.remove()
         task = self._tasks.pop(informer, None)
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        informer.remove()
+
+    def served(self, gvk: GVK) -> bool:
+        """Whether an optional kind can be relied on: it is installed, and what exists of it has been listed.
+
+        True for other kinds: they are taken for granted. Raises ResourceNotCached for an undeclared kind.
+        """
+        informer = self.informer(gvk)
+        return informer.has_synced or not informer.options.optional
 
     async def run(self) -> None:
         """Keep all declared informers current until cancelled."""
@@ -144,7 +158,8 @@ class Cache:
     def _start(self, informer: Informer) -> None:
         assert self._group is not None  # noqa: S101 - only called while running
         name = f"cache {informer.gvk.kind}"
-        self._tasks[informer] = self._group.create_task(self._run_informer(informer), name=name)
+        run = self._run_optional if informer.options.optional else self._run_informer
+        self._tasks[informer] = self._group.create_task(run(informer), name=name)
 
     async def _run_informer(self, informer: Informer) -> None:
         while True:
@@ -162,8 +177,47 @@ class Cache:
             await self._clock.sleep(MISSING_KIND_RETRY)
         await informer.run(resource, self._transport)
 
+    async def _run_optional(self, informer: Informer) -> None:
+        """Follow a kind whenever the server serves it (RT-RM-07)."""
+        kinds = self._served_kinds()
+        while True:
+            resource = await kinds.until_served(informer.gvk, informer.cannot_start)
+            try:
+                scopes(informer.options, self._defaults, resource)
+            except ValueError as error:
+                informer.cannot_start(error)
+                _log.error("kind cannot be followed", kind=str(informer.gvk), error=str(error))
+                await kinds.until_gone(resource, informer.lost)
+                continue
+            self._mapper.add_static(resource)
+            informer.lost.clear()
+            _log.info("optional kind is served", kind=str(informer.gvk))
+            following = asyncio.create_task(informer.run(resource, self._transport))
+            gone = asyncio.create_task(kinds.until_gone(resource, informer.lost))
+            try:
+                await asyncio.wait([following, gone], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                following.cancel()
+                gone.cancel()
+                await asyncio.wait([following, gone])
+            if not following.cancelled():
+                following.result()
+            _log.info("optional kind is no longer served", kind=str(informer.gvk))
+            informer.withdraw()
+
+    def _served_kinds(self) -> ServedKinds:
+        if self._served is None:
+            assert self._group is not None  # noqa: S101 - only called while running
+            crds = Informer(CRD, KindOptions(form="metadata", compress=True), self._settings)
+            self._served = ServedKinds(crds, self._transport, self._clock, user_agent=self._settings.user_agent)
+            self._group.create_task(self._served.run(), name="served kinds")
+        return self._served
+
     async def wait_for_sync(self, *gvks: GVK, timeout: float = 120.0) -> None:
-        """Until the given kinds (all declared ones by default) have listed. Raises CacheNotSynced after `timeout` s."""
+        """Until the given kinds (all declared ones by default) have listed; not for optional ones that are missing.
+
+        Raises CacheNotSynced after `timeout` s.
+        """
         informers = [self.informer(g) for g in gvks] or list(self._informers.values())
         try:
             async with asyncio.timeout(timeout):
@@ -176,18 +230,26 @@ class Cache:
 
     # -- reading ----------------------------------------------------------------------------------------------
 
+    def caches(self, gvk: GVK, form: Form | None = None) -> bool:
+        """Whether a kind was declared, in that form or any."""
+        return self._find(gvk, form) is not None
+
     def entry(self, gvk: GVK, key: NN, form: Form | None = None) -> Entry | None:
         """The cached entry itself; None when there is none. Raises ResourceNotCached outside the cached namespaces."""
         informer = self.informer(gvk, form)
-        resource = self._mapper.known(gvk)
-        if resource is not None and not resource.namespaced and key.namespace:
+        if key.namespace and self._is_cluster_scoped(gvk):
             key = NN("", key.name)
         informer.feed_of(key.namespace)
         return informer.store.get(key)
 
+    def _is_cluster_scoped(self, gvk: GVK) -> bool:
+        resource = self._mapper.known(gvk)
+        return resource is not None and not resource.namespaced
+
     async def get(self, gvk: GVK, key: NN, form: Form | None = None) -> RawObject:
         """A fresh copy. Raises NotFound (its text names the kind, not the plural, RT-CA-07), or CacheNotSynced
-        before the first list has arrived: until then nothing can be said to be missing.
+        before the first list has arrived: until then nothing can be said to be missing. NoKindMatch for an optional
+        kind that is not installed.
         """
         self._need_synced(gvk, form)
         entry = self.entry(gvk, key, form)
@@ -210,17 +272,25 @@ class Cache:
         index: tuple[str, str] | None = None,
         namespace: str = "",
         labels: LabelSelector | None = None,
+        fields: str = "",
         form: Form | None = None,
     ) -> Sequence[Entry]:
         """Cached entries, narrowed by an index value, a namespace and a selector on headers, sorted by key.
 
-        Raises ResourceNotCached for a namespace outside the cached ones (RT-CA-16).
+        fields: a field selector of equalities, each of which needs an index, see `field_index`.
+        Raises ResourceNotCached for a namespace outside the cached ones (RT-CA-16), KeyError for an unknown index and
+        ValueError for a field without one.
         """
         informer = self.informer(gvk, form)
+        if namespace and self._is_cluster_scoped(gvk):
+            namespace = ""
         if namespace:
             informer.feed_of(namespace)
         store = informer.store
         found = store.by_index(*index) if index is not None else store.entries()
+        if fields:
+            wanted = matching_fields(store, fields, namespace)
+            found = wanted.values() if index is None else [e for e in found if e.header.key in wanted]
         return sorted(
             (
                 e
@@ -249,14 +319,22 @@ class Cache:
         namespace: str = "",
         *,
         labels: LabelSelector | None = None,
+        fields: str = "",
+        limit: int = 0,
         form: Form | None = None,
     ) -> ObjectList:
-        """Fresh copies, sorted by key. Raises CacheNotSynced like `get`."""
+        """Fresh copies, sorted by key: the first `limit` that match, or all. Raises like `get` and `entries`.
+
+        There is no resourceVersion and there are no further pages: the cache is of no one moment (RT-CL-32).
+        """
         self._need_synced(gvk, form)
-        return ObjectList([e.decode() for e in self.entries(gvk, namespace=namespace, labels=labels, form=form)])
+        found = self.entries(gvk, namespace=namespace, labels=labels, fields=fields, form=form)
+        return ObjectList([e.decode() for e in found[: limit or None]])
 
     def _need_synced(self, gvk: GVK, form: Form | None = None) -> None:
         informer = self.informer(gvk, form)
+        if informer.absent:
+            raise NoKindMatch(gvk)
         if not informer.has_synced:
             raise CacheNotSynced(f"{gvk.group_kind} has not been listed yet ({informer.last_error or 'no answer yet'})")
 

@@ -1,13 +1,14 @@
 """The client of a controller: reads from the cache, writes live, and fences what it wrote (RT-CA-20, RT-CA-21)."""
 
 import asyncio
-from collections.abc import Coroutine, Hashable, Mapping
+from collections.abc import Collection, Coroutine, Hashable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
-from rbgctl.runtime.client import LiveClient, ObjectList, Propagation, Reader
+from rbgctl.runtime.client import LiveClient, ObjectList, Propagation
 from rbgctl.runtime.errors import ApiError, NotFound, TransportError
+from rbgctl.runtime.kind_options import Form
 from rbgctl.runtime.patch import Patch
 
 T = TypeVar("T")
@@ -29,23 +30,53 @@ class FenceRecorder(Protocol):
     ) -> None: ...
 
 
-class CachedReader(Reader, FenceRecorder, Protocol):
-    """A cache that can be read and told of writes."""
+class CachedReader(FenceRecorder, Protocol):
+    """A cache that can be read and told of writes, see `Cache`."""
+
+    def caches(self, gvk: GVK, form: Form | None = None) -> bool: ...
+
+    async def get(self, gvk: GVK, key: NN, form: Form | None = None) -> RawObject: ...
+
+    async def list(
+        self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None, form: Form | None = None
+    ) -> ObjectList: ...
 
 
 class CachedClient:
-    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21)."""
+    """Reads from the cache, writes live, and fences what it wrote for `owner` (RT-CA-20, RT-CA-21).
 
-    def __init__(self, cache: CachedReader, live: LiveClient, owner: Hashable) -> None:
+    A kind is read live when the cache was not told to hold it, or holds no more than metadata and bodies are asked for,
+    and when it is among `uncached` (RT-CL-30). What always has to be of this moment is read with a LiveClient instead.
+    """
+
+    def __init__(
+        self, cache: CachedReader, live: LiveClient, owner: Hashable, *, uncached: Collection[GVK] = ()
+    ) -> None:
         self._cache = cache
         self._live = live
         self._owner = owner
+        self._uncached = uncached
 
-    async def get(self, gvk: GVK, key: NN) -> RawObject:
-        return await self._cache.get(gvk, key)
+    async def get(self, gvk: GVK, key: NN, *, form: Form = "full") -> RawObject:
+        """One object; form "metadata" asks for no more than apiVersion, kind and metadata. Raises NotFound."""
+        if self._is_live(gvk, form):
+            return await self._live.get(gvk, key, form=form)
+        return _in_form(await self._cache.get(gvk, key, self._cached_form(gvk, form)), form)
 
-    async def list(self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None) -> ObjectList:
-        return await self._cache.list(gvk, namespace, labels=labels)
+    async def list(
+        self, gvk: GVK, namespace: str = "", *, labels: LabelSelector | None = None, form: Form = "full"
+    ) -> ObjectList:
+        """All matching objects; a cached answer has no resourceVersion (RT-CL-32)."""
+        if self._is_live(gvk, form):
+            return await self._live.list(gvk, namespace, labels=labels, form=form)
+        found = await self._cache.list(gvk, namespace, labels=labels, form=self._cached_form(gvk, form))
+        return ObjectList([_in_form(obj, form) for obj in found.items])
+
+    def _is_live(self, gvk: GVK, form: Form) -> bool:
+        return gvk in self._uncached or not self._cache.caches(gvk, "full" if form == "full" else None)
+
+    def _cached_form(self, gvk: GVK, form: Form) -> Form:
+        return "metadata" if form == "metadata" and self._cache.caches(gvk, "metadata") else "full"
 
     async def create(self, obj: RawObject, *, field_manager: str = "") -> RawObject:
         return await self._written(GVK.of(obj), NN.of(obj), self._live.create(obj, field_manager=field_manager))
@@ -114,3 +145,7 @@ class CachedClient:
         meta = answer["metadata"]
         rv, labels = meta.get("resourceVersion") or "", meta.get("labels") or {}
         self._cache.record_write(self._owner, gvk, NN.of(answer), rv=rv, labels=labels)
+
+
+def _in_form(obj: RawObject, form: Form) -> RawObject:
+    return obj if form == "full" else {key: obj[key] for key in ("apiVersion", "kind", "metadata")}

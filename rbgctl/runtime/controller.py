@@ -87,6 +87,10 @@ class Context:
         """The recorder of another event component; the controller's own for ""."""
         return self._recorders(component) if component else self.recorder
 
+    def served(self, gvk: GVK) -> bool:
+        """Whether an optional kind can be relied on now, see `Cache.served`."""
+        return self.cache.served(gvk)
+
     def avoided_writes(self, count: int = 1) -> None:
         """Count writes that were not sent because nothing would have changed."""
         self._metrics.avoided_writes.inc(count)
@@ -131,12 +135,14 @@ class ControllerSupport:
     """What a manager lends to its controllers. `live` already names the controller's User-Agent.
 
     shards: those that the process leads, when the work is shared.
+    uncached: kinds that their clients read live although they are cached (RT-CL-30).
     """
 
     cache: Cache
     live: LiveClient
     recorders: Callable[[str], Recorder]
     registry: Registry
+    uncached: frozenset[GVK] = frozenset()
     tracing: Tracing = field(default_factory=Tracing)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
@@ -414,7 +420,7 @@ class Controller:
             controller=self.name,
             reconcile_id=reconcile_id,
             cache=support.cache,
-            client=CachedClient(support.cache, support.live, (self.name, key)),
+            client=CachedClient(support.cache, support.live, (self.name, key), uncached=support.uncached),
             live=support.live,
             recorder=self._recorder,
             log=log,

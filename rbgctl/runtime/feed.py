@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterable, KeysView
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from rbgctl.machinery.gvk import GVK, NN, Resource
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.fifo import Delta, DeltaType, OrderedFifo
+from rbgctl.runtime.intern import InternTable
 from rbgctl.runtime.kind_options import Form, Scope
 from rbgctl.runtime.live_reads import LiveReads, is_older
 from rbgctl.runtime.reflector import Reflector, WatchTarget
@@ -54,6 +55,7 @@ class FeedSettings:
     first_list_jitter: float = 1.0
     on_relist: Callable[[GVK, str], None] = lambda _gvk, _reason: None
     streaming: bool | None = None
+    names: InternTable = field(default_factory=InternTable)
 
 
 class Feed:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN, Resource
+from rbgctl.runtime.errors import ApiError, NoKindMatch, NotFound
 from rbgctl.runtime.feed import Feed, FeedSettings, Notification, ResourceHandler, Share, added
 from rbgctl.runtime.kind_options import ALL_OTHERS, CacheDefaults, KindOptions, Scope, scopes
-from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, IndexFunction
+from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, IndexFunction, Tombstone
 from rbgctl.runtime.transport import Transport
 
 _log = structlog.get_logger("rbgctl.runtime.informer")
@@ -36,6 +37,8 @@ class Registration:
 class Informer:
     """Created by `Cache.declare`; runs as part of the cache.
 
+    absent: the server was found not to serve this optional kind. lost: set when its collection was not found (404).
+
     Several namespaces share one store and one set of handlers (RT-CA-03, RT-CA-16): reading does not know them apart.
     """
 
@@ -52,6 +55,7 @@ class Informer:
         self.store = Indexer(options.indexes)
         self.feeds: Mapping[str, Feed] = {}
         self.absent = False
+        self.lost = asyncio.Event()
         self._settings = settings
         self._defaults = defaults or CacheDefaults()
         self._registrations: list[Registration] = []
@@ -72,6 +76,11 @@ class Informer:
             if name not in self.options.indexes:
                 self.add_index(name, function)
         self.options = merged
+
+    def require(self) -> None:
+        """Somebody cannot do without the kind; without effect once it runs or waits for the kind."""
+        if self.options.optional and not self.feeds:
+            self.options = replace(self.options, optional=False)
 
     def add_index(self, name: str, function: IndexFunction) -> None:
         """Raises ValueError when the name is taken, RuntimeError when the informer was removed (RT-CA-13)."""
@@ -107,7 +116,7 @@ class Informer:
     def _forget(self) -> None:
         self.feeds = {}
         self._synced.clear()
-        self.store.clear()
+        self.store.replace(())
 
     # -- how far it is ----------------------------------------------------------------------------------------
 
@@ -175,7 +184,7 @@ class Informer:
 
     async def run(self, resource: Resource, transport: Transport) -> None:
         """Follow all namespaces until cancelled. Raises ValueError when the options do not fit the kind's scope."""
-        if self.feeds:
+        if self.feeds:  # they are made here
             _log.error("informer started twice, ignored", kind=self.gvk.kind)
             return
         self.prepare(resource)
@@ -204,6 +213,7 @@ class Informer:
             settings=self._settings,
             tell=self._tell_all,
             changed=self._applied,
+            on_error=self._failed,
         )
 
     def _decoder(self, scope: Scope) -> EntryDecoder:
@@ -212,18 +222,39 @@ class Informer:
             keep_managers=scope.keep_managers,
             keep_annotations=scope.keep_annotations,
             hot=self.options.hot,
+            compress=self.options.compress,
+            names=self._settings.names,
         )
 
     def _applied(self) -> None:
-        if not self._synced.is_set() and all(feed.synced for feed in self.feeds.values()):
+        if not self._synced.is_set() and self.feeds and all(feed.synced for feed in self.feeds.values()):
             self._synced.set()
             self._settled.set()
         event, self._changed = self._changed, asyncio.Event()
         event.set()
 
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, NotFound):
+            self.lost.set()
+
     def cannot_start(self, error: Exception) -> None:
-        """Note why it does not run: the kind is not served, or cannot be looked up."""
+        """Note why it does not run: the kind is not served, or cannot be looked up.
+
+        Nobody waits any longer for an optional kind that is not served, or of a group that the server cannot speak for.
+        """
         self._waiting_for = error
+        if self.options.optional and isinstance(error, NoKindMatch | ApiError):
+            self.absent = self.absent or isinstance(error, NoKindMatch)
+            self._settled.set()
+
+    def withdraw(self) -> None:
+        """The server has given up the kind: tell that all its objects are gone, and be ready to run again."""
+        gone = list(self.store.entries())
+        self._forget()
+        self.absent = True
+        for entry in gone:
+            self._tell_all(_gone(entry))
+        self._applied()
 
     def refresh(self, key: NN, live: Entry | None) -> None:
         """Store what a live read found (None: nothing), unless the watch is already further."""
@@ -243,6 +274,10 @@ class Informer:
         except Exception:  # noqa: BLE001 - one broken handler must not stop the others (RT-IN-05)
             self.handler_failures += 1
             _log.exception("event handler failed", kind=self.gvk.kind)
+
+
+def _gone(entry: Entry) -> Notification:
+    return lambda handler: handler.on_delete(Tombstone(entry.header.key, entry))
 
 
 __all__ = ["Informer", "KindOptions", "Registration", "ResourceHandler", "ResourceNotCached"]

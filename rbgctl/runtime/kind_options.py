@@ -13,13 +13,11 @@ A kind without namespaces of its own is cached in those of the defaults, a clust
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from rbgctl.machinery.gvk import Resource
 from rbgctl.machinery.selectors import LabelSelector
+from rbgctl.runtime.client import Form
 from rbgctl.runtime.store import Hot, IndexFunction
-
-Form = Literal["full", "metadata"]
 
 ALL_OTHERS = ""
 """As a key of `namespaces`: every namespace that is not named beside it."""
@@ -211,3 +209,16 @@ def _named_namespace(fields: str) -> str:
 def _check_labels(labels: LabelSelector | None) -> None:
     if labels is not None and labels.nothing:
         raise ValueError("a selector that matches nothing cannot be watched")
+
+
+__all__ = [
+    "ALL_OTHERS",
+    "CacheDefaults",
+    "Form",
+    "KindOptions",
+    "NamespaceOptions",
+    "Namespaces",
+    "Scope",
+    "only_in",
+    "scopes",
+]

@@ -27,7 +27,7 @@ from rbgctl.runtime.events import Broadcaster, Recorder
 from rbgctl.runtime.groups import Runnable, RunnableGroup, StopEngaged
 from rbgctl.runtime.health import Check, Endpoint, LoopMonitor, health_app, ping
 from rbgctl.runtime.http_server import HttpServer, parse_address
-from rbgctl.runtime.informer import KindOptions
+from rbgctl.runtime.kind_options import Form, KindOptions
 from rbgctl.runtime.leadership import Leadership
 from rbgctl.runtime.manager_options import LeaderElector, ManagerOptions
 from rbgctl.runtime.metrics import Registry
@@ -113,7 +113,7 @@ class Manager:
         }
         if not self.options.serves_conversion:
             self._checks["readyz"]["informers"] = self._check_informers
-        self._needed: list[GVK] = []
+        self._needed: list[tuple[GVK, Form]] = []
         self._groups = {name: RunnableGroup(name, self._failed) for name in _GROUPS}
         self._failure: asyncio.Future[None] | None = None
         self._started = False
@@ -160,14 +160,14 @@ class Manager:
         """A live client whose User-Agent names `product` (one with a slash is sent as it is, RT-ID-04)."""
         return self._client(product)
 
-    def need(self, gvk: GVK, options: KindOptions | None = None) -> None:
-        """Cache a kind; without options as others want it, or whole. Raises ValueError when wishes contradict."""
+    def need(self, gvk: GVK, options: KindOptions | None = None, *, form: Form = "full") -> None:
+        """Cache a kind; without options in that form, as others want it. Raises ValueError when wishes contradict."""
         if options is not None:
             self.cache.declare(gvk, options)
         elif self._started:
-            self.cache.declare(gvk)
+            self.cache.declare(gvk, form=form)
         else:
-            self._needed.append(gvk)
+            self._needed.append((gvk, form))
 
     def concurrency(self, kind: GVK | None) -> int:
         """Reconciles at once of a controller for `kind` (RT-BL-07)."""
@@ -195,6 +195,7 @@ class Manager:
             live=self._client(user_agent),
             recorders=self.recorder,
             registry=self.metrics,
+            uncached=self.options.uncached,
             tracing=self.tracing,
             clock=self.clock,
             rng=self.rng,
@@ -252,8 +253,8 @@ class Manager:
         if self.shards is not None and self.options.elector is None:
             raise RuntimeError("sharing the work needs leader election")
         self._started = True
-        for gvk in self._needed:
-            self.cache.declare(gvk)
+        for gvk, form in self._needed:
+            self.cache.declare(gvk, form=form)
         self._failure = asyncio.get_running_loop().create_future()
         self._add_servers()
         events = asyncio.create_task(self.events.run(), name="event delivery")

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from rbgctl.machinery.gvk import GVK
 from rbgctl.runtime.kind_options import CacheDefaults
 from rbgctl.runtime.metrics_server import ServingCertificate
 
@@ -55,6 +56,7 @@ class ManagerOptions:
     serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
     cache: in which namespaces and with which options kinds are cached that say nothing themselves, for instance
     `CacheDefaults(namespaces=only_in("a", "b"))`; everywhere by default.
+    uncached: kinds that the clients of controllers read live although they are cached.
     metrics_secure: TLS and authorised requests only. elector: makes the leader elector; None leads at once.
     leader_tolerance: seconds after its lease at which a leader's /healthz fails, None checks nothing (RT-HZ-08).
     shards: parts into which the keys are divided; with more than one, `elector` must make a ShardedElector.
@@ -74,6 +76,7 @@ class ManagerOptions:
     first_list_jitter: float = 1.0
     compress: bool = False
     serves_conversion: bool = False
+    uncached: frozenset[GVK] = frozenset()
     cache: CacheDefaults = field(default_factory=CacheDefaults)
     elector: "Callable[[Manager], LeaderElector] | None" = None
     leader_tolerance: float | None = None

@@ -9,7 +9,8 @@ import structlog
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.handler import EventHandler
-from rbgctl.runtime.informer import Registration
+from rbgctl.runtime.informer import Informer, Registration
+from rbgctl.runtime.kind_options import Form
 from rbgctl.runtime.predicate import Event, Predicate
 from rbgctl.runtime.store import Entry, Tombstone
 from rbgctl.runtime.workqueue import WorkQueue
@@ -40,13 +41,23 @@ class Source(Protocol):
 
 
 class InformerSource:
-    """Events of one cached kind. Without a handler it feeds nothing and only has to be synced before workers start."""
+    """Events of one cached kind. Without a handler it feeds nothing and only has to be synced before workers start.
+
+    form: of the informer to listen to, by default the one that reads go to. A kind that is not installed yet is waited
+    for by its informer (RT-CA-15), which the source hears from once it is; it holds nobody up when it is optional.
+    """
 
     def __init__(
-        self, cache: Cache, gvk: GVK, handler: EventHandler | None = None, predicates: Sequence[Predicate] = ()
+        self,
+        cache: Cache,
+        gvk: GVK,
+        handler: EventHandler | None = None,
+        predicates: Sequence[Predicate] = (),
+        form: Form | None = None,
     ) -> None:
         self._cache = cache
         self._gvk = gvk
+        self._form = form
         self._handler = handler
         self._predicates = tuple(predicates)
         self._registration: Registration | None = None
@@ -55,20 +66,23 @@ class InformerSource:
     def __str__(self) -> str:
         return f"kind source: {self._gvk.group_kind}"
 
+    def _informer(self) -> Informer:
+        return self._cache.informer(self._gvk, self._form)
+
     async def start(self, queue: WorkQueue[NN]) -> None:
         """Raises ResourceNotCached when the kind was not declared."""
-        informer = self._cache.informer(self._gvk)
+        informer = self._informer()
         if self._handler is not None and self._registration is None:
             self._queue = queue
             self._registration = informer.add_handler(self)
 
     async def wait_for_sync(self) -> None:
-        await self._cache.informer(self._gvk).wait_until_settled()
+        await self._informer().wait_until_settled()
 
     @property
     def last_error(self) -> Exception | None:
         """Why the kind is not synced yet, as far as known."""
-        return self._cache.informer(self._gvk).last_error
+        return self._informer().last_error
 
     def stop(self) -> None:
         if self._registration is not None:

@@ -3,7 +3,7 @@
 Headers answer predicates, handlers, indexes and label filters; bodies stay bytes until a reconciler asks for one.
 """
 
-import sys
+import zlib
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import structlog
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.owner_references import OwnerRef
+from rbgctl.runtime.intern import InternTable
 
 _log = structlog.get_logger("rbgctl.runtime.store")
 
@@ -49,14 +50,22 @@ class Header(msgspec.Struct, gc=False, frozen=True):
 
 
 class Entry(msgspec.Struct, gc=False, frozen=True):
-    """One cached object: header and body bytes (JSON with apiVersion and kind, managedFields mostly dropped)."""
+    """One cached object: header and body bytes (JSON with apiVersion and kind, managedFields mostly dropped).
+
+    raw: what is kept of the body, compressed for kinds that want it so.
+    """
 
     header: Header
     raw: bytes
 
+    @property
+    def body(self) -> bytes:
+        """The JSON text. No zlib stream begins with a brace (RT-MM-08)."""
+        return self.raw if self.raw.startswith(b"{") else zlib.decompress(self.raw)
+
     def decode(self) -> RawObject:
         """A fresh private object (RT-MM-03)."""
-        decoded: RawObject = orjson.loads(self.raw)
+        decoded: RawObject = orjson.loads(self.body)
         return decoded
 
 
@@ -108,7 +117,8 @@ class EntryDecoder:
     """Turns the raw JSON of one object into an Entry without decoding its body.
 
     keep_managers: managers whose managedFields entries stay (those that apply this kind); the rest is dropped
-    (RT-IN-09). keep_annotations: prefixes of annotation keys that the header keeps. hot: see Header.
+    (RT-IN-09). keep_annotations: prefixes of annotation keys that the header keeps. hot: see Header. compress: keep
+    bodies compressed (RT-MM-08). names: shares texts that recur in headers; one table may serve many decoders.
     """
 
     def __init__(
@@ -118,6 +128,8 @@ class EntryDecoder:
         keep_managers: frozenset[str] = frozenset(),
         keep_annotations: tuple[str, ...] = (),
         hot: Hot | None = None,
+        compress: bool = False,
+        names: InternTable | None = None,
     ) -> None:
         version, kind = orjson.dumps(gvk.api_version), orjson.dumps(gvk.kind)
         self._identity = {"apiVersion": msgspec.Raw(version), "kind": msgspec.Raw(kind)}
@@ -126,6 +138,8 @@ class EntryDecoder:
         self._keep_managers = keep_managers
         self._keep_annotations = keep_annotations
         self._hot = hot
+        self._compress = compress
+        self._names = names if names is not None else InternTable()
 
     def entry(self, raw: bytes | msgspec.Raw) -> Entry:
         """Raises msgspec.DecodeError for anything that is not an object with metadata, WrongKind for other kinds."""
@@ -147,19 +161,25 @@ class EntryDecoder:
             if self._keep_annotations
             else ()
         )
+        intern = self._names.intern
         header = Header(
-            namespace=sys.intern(meta.namespace),
+            namespace=intern(meta.namespace),
             name=meta.name,
             uid=meta.uid,
             rv=meta.resource_version,
             generation=meta.generation,
             deletion=meta.deletion_timestamp or "",
-            labels=tuple((sys.intern(k), v) for k, v in (meta.labels or {}).items()),
-            annotations=annotations,
-            owners=tuple(meta.owner_references or ()),
-            hot=self._hot_fields(body, meta),
+            labels=tuple((intern(k), v) for k, v in (meta.labels or {}).items()),
+            annotations=tuple((intern(k), v) for k, v in annotations),
+            owners=tuple(self._owner(ref) for ref in meta.owner_references or ()),
+            hot=tuple(map(intern, self._hot_fields(body, meta))),
         )
-        return Entry(header, _ENCODER.encode(body))
+        raw = _ENCODER.encode(body)
+        return Entry(header, zlib.compress(raw, 1) if self._compress else raw)
+
+    def _owner(self, ref: OwnerRef) -> OwnerRef:
+        intern = self._names.intern
+        return OwnerRef(intern(ref.api_version), intern(ref.kind), ref.name, ref.uid, ref.controller)
 
     def _hot_fields(self, body: Mapping[str, msgspec.Raw], meta: _Meta) -> tuple[str, ...]:
         if self._hot is None:
@@ -223,11 +243,13 @@ class Indexer:
             self._unindex(old.header)
         return old
 
-    def clear(self) -> None:
-        """Remove everything; the indexes stay defined."""
+    def replace(self, entries: Iterable[Entry]) -> None:
+        """Store these and nothing else; the indexes stay defined."""
         self._entries.clear()
         for index in self._indexes.values():
             index.clear()
+        for entry in entries:
+            self.upsert(entry)
 
     def get(self, key: NN) -> Entry | None:
         return self._entries.get(key)
@@ -241,6 +263,14 @@ class Indexer:
     def by_index(self, name: str, value: str) -> Sequence[Entry]:
         """Entries whose index function named `value`, in insertion order. Raises KeyError for an unknown index."""
         return [self._entries[key] for key in self._indexes[name].get(value, ())]
+
+    def index_keys(self, name: str, value: str) -> Sequence[NN]:
+        """Like `by_index`, keys only."""
+        return list(self._indexes[name].get(value, ()))
+
+    def list_index_values(self, name: str) -> Sequence[str]:
+        """All values that an index has now. Raises KeyError for an unknown index."""
+        return list(self._indexes[name])
 
     def __len__(self) -> int:
         return len(self._entries)

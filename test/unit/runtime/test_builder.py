@@ -87,7 +87,7 @@ def test_global_filters_come_before_those_of_a_watch_and_not_on_raw_sources() ->
         Builder()
         .for_(GROUP, says("local", True))
         .owns(POD, says("never asked", True))
-        .watches_source(lambda: raw)
+        .watches_raw_source(lambda: raw)
         .with_filter(says("first", True))
         .with_filter(says("second", False))
         .reconciles_with(reconcile)

@@ -28,15 +28,19 @@ class Recorder:
 
     def __init__(self) -> None:
         self.records: list[tuple[Any, ...]] = []
+        self.forms: set[str] = set()
 
     def record_write(self, owner: Any, gvk: GVK, key: NN, **what: Any) -> None:
         self.records.append((owner, gvk, key, {k: v for k, v in what.items() if v}))
 
-    async def get(self, gvk: GVK, key: NN) -> dict[str, Any]:
-        raise AssertionError
+    def caches(self, gvk: GVK, form: Any = None) -> bool:
+        return form in self.forms if form else bool(self.forms)
 
-    async def list(self, *_: Any, **__: Any) -> ObjectList:
-        raise AssertionError
+    async def get(self, gvk: GVK, key: NN, form: Any = None) -> dict[str, Any]:
+        return {**obj("a", 1), "from": f"cached {form}"}
+
+    async def list(self, gvk: GVK, namespace: str = "", *, labels: Any = None, form: Any = None) -> ObjectList:
+        return ObjectList([{**obj("a", 1), "from": f"cached {form}"}])
 
 
 class Rig:
