@@ -66,10 +66,14 @@ class LeaseServer:
 
 @dataclass
 class Link:
-    """The way of one manager to the server; `cut` loses all requests."""
+    """The way of one manager to the server; `cut` loses all requests, `held` holds up writes of a Lease by name, and
+    the answers to "list".
+    """
 
     server: LeaseServer
     cut: bool = False
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
 
     async def call(self, act: Callable[[], Any]) -> Any:
         for _ in range(2):
@@ -87,7 +91,14 @@ class Link:
         return await self.call(lambda: self.server.get(key.name))
 
     async def list(self, gvk: GVK, namespace: str = "") -> ObjectList:
-        return ObjectList(await self.call(lambda: [copied(x) for x in self.server.leases.values()]))
+        found = ObjectList(await self.call(lambda: [copied(x) for x in self.server.leases.values()]))
+        await self.let_go("list")
+        return found
+
+    async def let_go(self, what: str) -> None:
+        if what in self.held:
+            self.waiting.add(what)
+            await self.held[what].wait()
 
     async def create(self, obj: RawObject) -> RawObject:
         return await self.call(lambda: self.server.create(obj))
@@ -110,9 +121,11 @@ class OneLease:
         return await self.link.call(lambda: self.link.server.get(self.name))
 
     async def create(self, lease: RawObject, timeout: float) -> RawObject:
+        await self.link.let_go(self.name)
         return await self.link.create(lease)
 
     async def update(self, lease: RawObject, timeout: float) -> RawObject:
+        await self.link.let_go(self.name)
         return await self.link.update(lease)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
@@ -148,6 +148,37 @@ async def test_a_deleted_member_lease_comes_back_and_nothing_moves(cluster: Clus
     await cluster.run(20)
     assert set(sum(cluster.table().values(), ())) == {0, 1, 2}
     assert cluster.table() == before
+
+
+async def test_a_shard_is_opened_only_after_a_look_that_began_after_it_was_won(cluster: Cluster) -> None:
+    """While the answer to a look is under way, the manager that led the first shard stops, one that divides the keys
+    differently takes its place, and the write for another shard, which goes by the look before, arrives.
+    """
+    first = cluster.start("first", shards=2)
+    await cluster.until(lambda: first.shards.open_shards == (0, 1), 10)
+    peer, odd = cluster.start("peer", shards=2), cluster.start("odd", shards=4)
+    written, answered = asyncio.Event(), asyncio.Event()
+    peer.link.held["op-1"] = written
+    await soon(lambda: "op-1" in peer.link.waiting)
+    peer.link.held["list"] = answered
+    peer.elector._wake.set()
+    await soon(lambda: "list" in peer.link.waiting)  # what it will hear: `first` leads the first shard
+    stopping = asyncio.create_task(first.stop())
+    await soon(stopping.done)
+    odd.elector._wake.set()
+    await soon(lambda: 0 in odd.shards.open_shards)
+    written.set()
+    await soon(lambda: peer.elector._campaigns[1].won)
+    answered.set()
+    await cluster.run(10)
+    assert peer.shards.open_shards == ()
+    assert odd.shards.open_shards == (0, 1, 2, 3)
+
+
+async def soon(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -219,7 +219,7 @@ async def test_an_object_that_moves_to_another_group_is_handled_there(world: Wor
 
 
 async def test_a_reconcile_may_write_while_its_own_shard_is_led_and_so_may_its_tasks(world: World) -> None:
-    """RT-LE-32 for each shard by itself."""
+    """The gate of a shard is its own."""
     seen: dict[str, float] = {}
 
     async def ask(ctx: Context) -> None:
