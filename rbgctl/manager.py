@@ -13,10 +13,12 @@ import uvloop
 from rbgctl import __version__, splitting
 from rbgctl.api import identity
 from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE, ROLE_INSTANCE_SET, resource
+from rbgctl.api.labels import GROUP_NAME
 from rbgctl.controllers.group import controller as group
 from rbgctl.controllers.instance import controller as instance
 from rbgctl.controllers.instanceset import controller as instanceset
 from rbgctl.machinery.gvk import GVK, NN
+from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime import config as cluster_config
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.client import LiveClient
@@ -24,7 +26,7 @@ from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError
-from rbgctl.runtime.kind_options import CacheDefaults, only_in
+from rbgctl.runtime.kind_options import CacheDefaults, NamespaceOptions, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
@@ -47,6 +49,11 @@ CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
 }
 """Every controller by the name it has in metrics and logs (MGR-7)."""
 
+RESTRICTED: Final = {
+    GVK(group, "v1", kind): NamespaceOptions(labels=LabelSelector.has(GROUP_NAME))
+    for group, kind in (("", "Service"), ("apps", "StatefulSet"), ("apps", "Deployment"))
+}
+"""Of these kinds only what belongs to a group is listed and watched, whoever caches them (RT-ID-09)."""
 LEADER_TOLERANCE: Final = 20.0
 
 REQUIRED: Final = (ROLE_BASED_GROUP, ROLE_INSTANCE_SET, ROLE_INSTANCE)
@@ -151,7 +158,7 @@ def runtime_options(
         compress=bool(options.kubeconfig),
         graceful_shutdown=shutdown_budget(options.termination_grace_period),
         elector=elector,
-        cache=CacheDefaults(namespaces=only_in(*splitting.select_namespaces(options.namespaces))),
+        cache=CacheDefaults(namespaces=only_in(*splitting.select_namespaces(options.namespaces)), kinds=RESTRICTED),
         shards=options.shards,
         leader_tolerance=LEADER_TOLERANCE,
     )

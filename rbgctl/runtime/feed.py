@@ -43,6 +43,12 @@ def added(entry: Entry, *, initial: bool) -> Notification:
     return lambda handler: handler.on_add(entry, initial=initial)
 
 
+class Tell(Protocol):
+    """Passes a notification on to the handlers; one that only `repeats` what they know to those who are due it."""
+
+    def __call__(self, call: Notification, *, repeats: bool = False) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedSettings:
     """What all feeds of a process have in common, see `Cache` and `Reflector`."""
@@ -61,7 +67,7 @@ class FeedSettings:
 class Feed:
     """One scope of a kind, kept current in the `store` that it shares with the other scopes of its informer.
 
-    known: its share of the store. tell: passes a notification on to all handlers. changed: called when events have been
+    known: its share of the store. changed: called when events have been
     applied. applied_rv: how far the store is, not what has been received (RT-QF-12).
     """
 
@@ -74,7 +80,7 @@ class Feed:
         decoder: EntryDecoder,
         *,
         settings: FeedSettings,
-        tell: Callable[[Notification], None],
+        tell: Tell,
         changed: Callable[[], None],
         on_error: Callable[[Exception], None] = lambda _: None,
     ) -> None:
@@ -94,8 +100,8 @@ class Feed:
         self._live_reads = LiveReads()
         self._backlog = False
 
-    async def run(self, resource: Resource, form: Form, transport: Transport, *, resync: float) -> None:
-        """Reflect until cancelled. resync: seconds after which everything is told again, varied by 10 %; 0 never."""
+    async def run(self, resource: Resource, form: Form, transport: Transport) -> None:
+        """Reflect until cancelled."""
         settings, scope = self._settings, self.scope
         self.reflector = Reflector(
             WatchTarget(
@@ -122,18 +128,10 @@ class Feed:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reflector.run(), name=f"reflector {name}")
             group.create_task(self._drain(), name=f"informer {name}")
-            if resync:
-                group.create_task(self._resync(resync), name=f"resync {name}")
 
     def _failed(self, error: Exception) -> None:
         self.last_error = error
         self._on_error(error)
-
-    async def _resync(self, seconds: float) -> None:
-        period = seconds * self._settings.rng.uniform(0.9, 1.1)
-        while True:
-            await self._settings.clock.sleep(period)
-            self.fifo.resync()
 
     async def _drain(self) -> None:
         clock = self._settings.clock
@@ -142,7 +140,10 @@ class Feed:
             self._watch_backlog()
             ends = clock.monotonic() + YIELD_SECONDS
             for _ in range(min(len(self.fifo), YIELD_EVERY)):
-                self.fifo.pop(self.apply)
+                try:
+                    self.fifo.pop(self.apply)
+                except Exception:  # noqa: BLE001 - it is out of the queue, and those behind it count too (RT-QF-09)
+                    _log.exception("event could not be applied", kind=self.gvk.kind)
                 if clock.monotonic() >= ends:
                     break
             self.synced = self.synced or self.fifo.has_synced
@@ -191,7 +192,7 @@ class Feed:
             self._tell(lambda h: h.on_delete(Tombstone(old.header.key, old)))
             self._tell(added(entry, initial=False))
         else:
-            self._tell(lambda h: h.on_update(old, entry))
+            self._tell(lambda h: h.on_update(old, entry), repeats=old.header.rv == entry.header.rv)
 
     def refresh(self, key: NN, live: Entry | None) -> None:
         """Store what a live read found (None: nothing), unless the watch is already further."""

@@ -10,11 +10,13 @@ from rbgctl.machinery.gvk import GVK, NN, Resource
 from rbgctl.runtime.errors import ApiError, NoKindMatch, NotFound
 from rbgctl.runtime.feed import Feed, FeedSettings, Notification, ResourceHandler, Share, added
 from rbgctl.runtime.kind_options import ALL_OTHERS, CacheDefaults, KindOptions, Scope, scopes
+from rbgctl.runtime.queued_handler import QueuedHandler
 from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, IndexFunction, Tombstone
 from rbgctl.runtime.transport import Transport
 
 _log = structlog.get_logger("rbgctl.runtime.informer")
 
+MIN_RESYNC = 1.0
 BY_SCOPE = "scope of the cache"
 
 
@@ -24,14 +26,22 @@ class ResourceNotCached(Exception):
 
 @dataclass(slots=True, eq=False)
 class Registration:
-    """One handler on one informer. `has_synced`: it has been told of everything of the first lists (RT-IN-03)."""
+    """One handler on one informer. `has_synced`: it has handled everything of the first lists (RT-IN-03).
+
+    resync: seconds after which it wants to hear of everything again, 0 never. due: whether it hears at present of what
+    only repeats what it knows, as it does until the first check (RT-ST-05).
+    """
 
     informer: "Informer"
     handler: ResourceHandler
+    resync: float = 0.0
+    due: bool = True
+    due_at: float = float("inf")
 
     @property
     def has_synced(self) -> bool:
-        return self.informer.has_synced
+        handled = not isinstance(self.handler, QueuedHandler) or self.handler.has_heard_initial
+        return self.informer.has_synced and handled
 
 
 class Informer:
@@ -64,6 +74,7 @@ class Informer:
         self._settled = asyncio.Event()
         self._waiting_for: Exception | None = None
         self._removed = False
+        self._check_period = 0.0
 
     # -- before and while running -----------------------------------------------------------------------------
 
@@ -87,17 +98,25 @@ class Informer:
         self._need_not_removed()
         self.store.add_index(name, function)
 
-    def add_handler(self, handler: ResourceHandler) -> Registration:
+    def add_handler(self, handler: ResourceHandler, *, resync: float | None = None) -> Registration:
         """The handler first hears of everything stored, then of every change; nothing is lost or doubled.
 
+        resync: seconds after which it is told everything again, by default as often as the kind's options say; at least
+        1, and 0 for never. A handler added late is told no more often than the informer looks already (RT-IN-06).
         Raises RuntimeError when the informer was removed (RT-IN-04).
         """
         self._need_not_removed()
-        registration = Registration(self, handler)
+        registration = Registration(self, handler, self._resync_period(resync))
+        if registration.resync:
+            registration.due_at = self._settings.clock.monotonic() + registration.resync
         self._registrations.append(registration)
         for entry in list(self.store.entries()):
             self._tell(handler, added(entry, initial=True))
         return registration
+
+    def _resync_period(self, wanted: float | None) -> float:
+        seconds = self.options.resync if wanted is None else wanted
+        return max(seconds, MIN_RESYNC, self._check_period) if seconds else 0.0
 
     def remove_handler(self, registration: Registration) -> None:
         if registration in self._registrations:
@@ -152,8 +171,10 @@ class Informer:
 
     @property
     def pending(self) -> int:
-        """Events received and not yet told to the handlers (RT-IN-01)."""
-        return sum(len(f.fifo) for f in self.feeds.values())
+        """Events received and not yet handled by everybody (RT-IN-01)."""
+        handlers = (r.handler for r in self._registrations)
+        slowest = max((h.pending for h in handlers if isinstance(h, QueuedHandler)), default=0)
+        return sum(len(f.fifo) for f in self.feeds.values()) + slowest
 
     # -- namespaces -------------------------------------------------------------------------------------------
 
@@ -191,7 +212,28 @@ class Informer:
         options = self.options
         async with asyncio.TaskGroup() as group:
             for feed in self.feeds.values():
-                group.create_task(feed.run(resource, options.form, transport, resync=options.resync))
+                group.create_task(feed.run(resource, options.form, transport))
+            periods = [r.resync for r in self._registrations if r.resync] + ([options.resync] if options.resync else [])
+            if periods:
+                group.create_task(self._resync(min(periods)), name=f"resync {self.gvk.kind}")
+
+    async def _resync(self, seconds: float) -> None:
+        """Look that often whose turn it is, and queue everything for them once more (RT-CA-01, RT-ST-05)."""
+        clock = self._settings.clock
+        self._check_period = seconds * self._settings.rng.uniform(0.9, 1.1)
+        for registration in self._registrations:
+            if registration.resync:
+                registration.due_at = clock.monotonic() + registration.resync * self._check_period / seconds
+        while True:
+            await clock.sleep(self._check_period)
+            now = clock.monotonic()
+            for registration in self._registrations:
+                registration.due = now >= registration.due_at
+                if registration.due:
+                    registration.due_at = now + max(registration.resync, self._check_period)
+            if any(registration.due for registration in self._registrations):
+                for feed in self.feeds.values():
+                    feed.fifo.resync()
 
     def prepare(self, resource: Resource) -> None:
         """Make the feeds, one per namespace. Raises ValueError like `run`."""
@@ -264,8 +306,10 @@ class Informer:
 
     # -- handlers ---------------------------------------------------------------------------------------------
 
-    def _tell_all(self, call: Notification) -> None:
+    def _tell_all(self, call: Notification, *, repeats: bool = False) -> None:
         for registration in list(self._registrations):
+            if repeats and not registration.due:
+                continue
             self._tell(registration.handler, call)
 
     def _tell(self, handler: ResourceHandler, call: Notification) -> None:

@@ -5,6 +5,7 @@ that says anything:
 
     KindOptions.namespaces[namespace]     this kind in this namespace
     KindOptions                           this kind
+    CacheDefaults.kinds[kind]             this kind, whoever declares it
     CacheDefaults.namespaces[namespace]   this namespace
     CacheDefaults                         everything
 
@@ -14,7 +15,7 @@ A kind without namespaces of its own is cached in those of the defaults, a clust
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from rbgctl.machinery.gvk import Resource
+from rbgctl.machinery.gvk import GVK, Resource
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.client import Form
 from rbgctl.runtime.store import Hot, IndexFunction
@@ -57,10 +58,11 @@ class CacheDefaults:
     """What holds for kinds that say nothing themselves.
 
     namespaces: where namespaced kinds are cached; empty means everywhere, the key `ALL_OTHERS` all that are not named.
-    options: for every kind and namespace.
+    kinds: for single kinds in all namespaces. options: for every kind and namespace.
     """
 
     namespaces: Namespaces = field(default_factory=dict)
+    kinds: Mapping[GVK, NamespaceOptions] = field(default_factory=dict)
     options: NamespaceOptions = field(default_factory=NamespaceOptions)
 
 
@@ -170,16 +172,17 @@ def scopes(options: KindOptions, defaults: CacheDefaults, resource: Resource) ->
     Raises ValueError for a cluster-scoped kind with namespaces of its own.
     """
     own = options.own_namespaces
+    kind = options._shared().over(defaults.kinds.get(resource.gvk, NamespaceOptions()))
     if not resource.namespaced:
         if own is not None:
             raise ValueError(
                 f"{resource.gvk.group_kind} is cluster-scoped: it cannot be cached in namespaces ({', '.join(own)})"
             )
-        return (_scope(ALL_OTHERS, (), options._shared().over(defaults.options)),)
+        return (_scope(ALL_OTHERS, (), kind.over(defaults.options)),)
     chosen = own if own is not None else defaults.namespaces or only_in(ALL_OTHERS)
     found = []
     for namespace, mine in chosen.items():
-        levels = mine.over(options._shared())
+        levels = mine.over(kind)
         if namespace in defaults.namespaces:
             levels = levels.over(defaults.namespaces[namespace])
         found.append(_scope(namespace, chosen.keys() - {namespace}, levels.over(defaults.options)))

@@ -1,7 +1,9 @@
 """Store and handlers behind a reflector, fed by hand."""
 
 import asyncio
+import itertools
 import random
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -16,6 +18,7 @@ from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.feed import Feed, FeedSettings
 from rbgctl.runtime.fifo import DeltaType
 from rbgctl.runtime.informer import Informer, KindOptions, Registration
+from rbgctl.runtime.queued_handler import QueuedHandler
 from rbgctl.runtime.store import Entry, Header, Tombstone
 from rbgctl.runtime.transport import Transport
 
@@ -30,6 +33,7 @@ class Told:
 
     heard: list[str] = field(default_factory=list)
     fails: bool = False
+    pause: float = 0.0
 
     def on_add(self, entry: Entry, *, initial: bool) -> None:
         self._note(f"add {_text(entry)}{' initial' if initial else ''}")
@@ -45,6 +49,8 @@ class Told:
 
     def _note(self, text: str) -> None:
         self.heard.append(text)
+        if self.pause:
+            time.sleep(self.pause)
         if self.fails:
             raise RuntimeError("handler")
 
@@ -194,6 +200,102 @@ def test_the_applied_version_follows_what_the_store_has(informer: Informer) -> N
     assert found == ["", "7", "9", "12"]
 
 
+def test_updates_of_one_object_are_never_merged(informer: Informer) -> None:
+    """RT-QF-01, RT-QF-02: one entry per event, told in the order in which they arrived."""
+    told = Told()
+    informer.add_handler(told)
+    fifo = only_feed(informer).fifo
+    fifo.add(DeltaType.ADDED, entry(1))
+    fifo.add(DeltaType.UPDATED, entry(2))
+    fifo.add(DeltaType.ADDED, entry(3, "v", "b"))
+    fifo.add(DeltaType.UPDATED, entry(4))
+    fifo.add(DeltaType.DELETED, entry(5))
+    assert len(fifo) == 5
+    apply_all(informer)
+    assert told.heard == ["add u@1", "update u@1 u@2", "add v@3", "update u@2 u@4", "delete u@5"]
+
+
+class Slow:
+    """A handler that waits until it may go on, and notes what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.go_on = asyncio.Event()
+        self.news = asyncio.Event()
+
+    async def _note(self, text: str) -> None:
+        await self.go_on.wait()
+        self.heard.append(text)
+        self.news.set()
+        if text == "add u@1":
+            raise RuntimeError("handler")
+
+    async def on_add(self, entry: Entry, *, initial: bool) -> None:
+        await self._note(f"add {_text(entry)}{' initial' if initial else ''}")
+
+    async def on_update(self, old: Entry, new: Entry) -> None:
+        await self._note(f"update {_text(old)} {_text(new)}")
+
+    async def on_delete(self, last: Entry | Tombstone) -> None:
+        assert isinstance(last, Entry)
+        await self._note(f"delete {_text(last)}")
+
+
+async def heard(handler: Slow, count: int) -> list[str]:
+    async with asyncio.timeout(5):
+        while len(handler.heard) < count:
+            handler.news.clear()
+            await handler.news.wait()
+    return handler.heard
+
+
+async def test_a_slow_handler_delays_nobody_else(informer: Informer) -> None:
+    """RT-IN-01, RT-IN-05: its events wait for it alone, counted, in order, and one that fails does not end it."""
+    slow, fast = Slow(), Told()
+    async with QueuedHandler(slow) as queue:
+        informer.add_handler(queue)
+        informer.add_handler(fast)
+        feed(informer, DeltaType.ADDED, entry(1))
+        feed(informer, DeltaType.UPDATED, entry(2))
+        feed(informer, DeltaType.DELETED, entry(3))
+        await asyncio.sleep(0)
+        assert fast.heard == ["add u@1", "update u@1 u@2", "delete u@3"]
+        assert (slow.heard, queue.pending, informer.pending) == ([], 3, 3)
+        slow.go_on.set()
+        with capture_logs() as logs:
+            assert await heard(slow, 3) == fast.heard
+        assert [e["event"] for e in logs] == ["event handler failed"]
+        await asyncio.sleep(0)
+        assert informer.pending == 0
+
+
+async def test_a_slow_handler_is_synced_when_it_has_handled_the_first_list(informer: Informer) -> None:
+    """RT-IN-03: not as soon as the store has."""
+    slow = Slow()
+    async with QueuedHandler(slow) as queue:
+        registration = informer.add_handler(queue)
+        relist(informer, 5, entry(4), entry(5, "v", "b"))
+        only_feed(informer).synced = True
+        informer._applied()
+        assert informer.has_synced
+        assert not registration.has_synced
+        slow.go_on.set()
+        assert await heard(slow, 2) == ["add u@4 initial", "add v@5 initial"]
+        await asyncio.sleep(0)
+        assert registration.has_synced
+
+
+async def test_a_handler_that_falls_far_behind_is_reported_once(informer: Informer) -> None:
+    """RT-IN-01: above ten thousand events."""
+    queue = QueuedHandler(Slow())
+    informer.add_handler(queue)
+    with capture_logs() as logs:
+        for rv in range(1, 10_003):
+            queue.on_add(entry(rv), initial=False)
+    assert [(e["event"], e["pending"]) for e in logs] == [("a handler does not keep up", 10_001)]
+    assert informer.pending == 10_002
+
+
 # -- live reads --------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +438,105 @@ async def test_it_is_synced_when_the_first_list_has_been_told(server: ScriptedSe
             while len(told.heard) < 3:
                 await informer.changed().wait()
         assert told.heard[2] == "add uid-c@8"
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_an_event_that_cannot_be_applied_is_logged_and_not_tried_again(
+    server: ScriptedServer, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RT-QF-09: those behind it are applied."""
+    informer = new_informer(loop_clock)
+    upsert, tried = informer.store.upsert, list[str]()
+
+    def broken(one: Entry) -> Entry | None:
+        tried.append(one.header.name)
+        if one.header.name == "a":
+            raise MemoryError
+        return upsert(one)
+
+    monkeypatch.setattr(informer.store, "upsert", broken)
+    server.answers(listing(7, obj("a", 1), obj("b", 2)))
+    async with Transport(ClusterConfig(server.url), clock=loop_clock) as transport:
+        with capture_logs() as logs:
+            task = asyncio.create_task(informer.run(PODS, transport))
+            async with asyncio.timeout(5):
+                await informer.wait_for_sync()
+        assert tried == ["a", "b"]
+        assert informer.store.get(NN("ns", "b")) is not None
+        assert [e["event"] for e in logs if e["log_level"] == "error"] == ["event could not be applied"]
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_nothing_happens_between_taking_an_event_out_and_storing_it(informer: Informer) -> None:
+    """RT-QF-09: a new list in between would miss the object, and never tell that it is gone."""
+    told = Told()
+    informer.add_handler(told)
+    fifo = only_feed(informer).fifo
+    fifo.add(DeltaType.ADDED, entry(1))
+    other = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: (fifo.replace([], "9"), other.set_result(None)))
+    fifo.pop(only_feed(informer).apply)
+    assert not other.done()
+    await other
+    apply_all(informer)
+    assert told.heard == ["add u@1", "gone u@1"]
+
+
+async def test_others_get_their_turn_while_many_events_are_applied(
+    server: ScriptedServer, loop_clock: LoopClock
+) -> None:
+    """RT-QF-11: after 200 entries or 5 ms, whichever is first."""
+    informer, turns = new_informer(loop_clock), list[int]()
+    told = Told()
+    informer.add_handler(told)
+    server.answers(listing(7, *(obj(f"p{n:04}", 1) for n in range(1000))))
+
+    async def count() -> None:
+        while not informer.has_synced:
+            turns.append(len(told.heard))
+            await asyncio.sleep(0)
+
+    async with Transport(ClusterConfig(server.url), clock=loop_clock) as transport:
+        task = asyncio.create_task(informer.run(PODS, transport))
+        async with asyncio.timeout(5):
+            await count()
+        assert max(b - a for a, b in itertools.pairwise(turns)) <= 200
+        task.cancel()
+        await asyncio.wait([task])
+
+        slow = new_informer(loop_clock)
+        seen: list[int] = []
+        slow.add_handler(told)
+        told.heard.clear()
+        told.pause = 0.006
+        slow.prepare(PODS)
+        only_feed(slow).fifo.replace([entry(1, name=f"p{n}") for n in range(3)], "7")
+        draining = asyncio.create_task(only_feed(slow)._drain())
+        for _ in range(3):
+            await asyncio.sleep(0)
+            seen.append(len(told.heard))
+        assert seen == [1, 2, 3]
+        draining.cancel()
+        await asyncio.wait([draining])
+
+
+async def test_running_twice_is_logged_and_ignored(server: ScriptedServer, loop_clock: LoopClock) -> None:
+    """RT-IN-04."""
+    informer = new_informer(loop_clock)
+    server.answers(listing(7, obj("a", 1)))
+    async with Transport(ClusterConfig(server.url), clock=loop_clock) as transport:
+        task = asyncio.create_task(informer.run(PODS, transport))
+        async with asyncio.timeout(5):
+            await informer.wait_for_sync()
+            with capture_logs() as logs:
+                await informer.run(PODS, transport)
+        assert [e["event"] for e in logs] == ["informer started twice, ignored"]
+        assert len([one for one in server.asked if not one.is_watch]) == 1
+        informer.remove()
+        with pytest.raises(RuntimeError, match="already stopped"):
+            informer.add_handler(Told())
         task.cancel()
         await asyncio.wait([task])
 

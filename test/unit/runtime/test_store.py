@@ -1,6 +1,7 @@
 """Headers, entries and indexes."""
 
 import gc
+import zlib
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from rbgctl.machinery.gvk import GVK, NN
+from rbgctl.runtime.intern import InternTable
 from rbgctl.runtime.list_page import list_page
 from rbgctl.runtime.store import Entry, EntryDecoder, Header, Indexer, WrongKind, decode_raw, owner_uids
 
@@ -125,6 +127,51 @@ def test_a_list_is_cut_into_items_without_decoding_them() -> None:
     assert list_page(b'{"metadata":{},"items":null}').items is None
 
 
+def test_what_recurs_in_headers_is_kept_once() -> None:
+    """RT-MM-07: across objects and kinds that share a table, and only so much of it."""
+    table = InternTable(limit=50)
+    decoders = [EntryDecoder(kind, keep_annotations=("k",), hot=phase, names=table) for kind in (POD, SET)]
+
+    def decoded(decoder: EntryDecoder, name: str) -> Header:
+        raw = pod(name=name, uid=name, labels={"app": name}, annotations={"k": name}, ownerReferences=[OWNER])
+        bare = {k: v for k, v in raw.items() if k not in {"apiVersion", "kind"}}
+        return decoder.entry(orjson.dumps(bare)).header
+
+    one, other = (decoded(decoder, name) for decoder, name in zip(decoders, ("a", "b"), strict=True))
+    for part in (
+        lambda h: h.namespace,
+        lambda h: h.labels[0][0],
+        lambda h: h.annotations[0][0],
+        lambda h: h.hot[0],
+        lambda h: h.owners[0].kind,
+        lambda h: h.owners[0].api_version,
+    ):
+        assert part(one) is part(other)
+    assert one.labels[0][1] == "a"
+    assert len(table) == 6
+    for number in range(1000):
+        table.intern(f"text {number}")
+        assert len(table) <= 50
+    long = "x" * 129
+    assert table.intern(long) == long
+    assert long not in table._texts
+
+
+def phase(body: Any) -> tuple[str, ...]:
+    return (decode_raw(body["status"])["phase"],)
+
+
+def test_bodies_of_cold_kinds_are_kept_compressed() -> None:
+    """RT-MM-08: at level 1; the header and what is decoded are the same."""
+    raw = orjson.dumps(pod(annotations={f"a{n}": "some text " * 20 for n in range(20)}))
+    plain, cold = EntryDecoder(POD).entry(raw), EntryDecoder(POD, compress=True).entry(raw)
+    assert cold.header == plain.header
+    assert cold.decode() == plain.decode()
+    assert cold.body == plain.body == plain.raw
+    assert cold.raw == zlib.compress(plain.raw, 1)
+    assert len(cold.raw) < len(plain.raw) / 2
+
+
 # -- index -------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +230,30 @@ def test_a_failing_index_function_is_logged_and_the_object_stays() -> None:
         indexer.upsert(Entry(header("a"), b"{}"))
     assert indexer.get(NN("ns", "a")) is not None
     assert logs[0]["index"] == "bad"
+
+
+def test_every_accessor_answers_from_the_same_objects() -> None:
+    """RT-ST-01: keys are `namespace/name`, of cluster-scoped objects the name alone."""
+    indexer = Indexer({"label": lambda h: [h.label("l")]})
+    assert indexer.upsert(Entry(header("a", label="x"), b"{}")) is None
+    indexer.upsert(Entry(header("c", namespace="", label="x"), b"{}"))
+    updated = Entry(header("a", label="y"), b"{}")
+    assert indexer.upsert(updated) is not None
+    assert [str(key) for key in indexer.keys()] == ["ns/a", "c"]  # noqa: SIM118
+    assert indexer.get(NN("ns", "a")) is updated
+    assert indexer.get(NN("", "a")) is None
+    assert names(indexer.entries()) == ["a", "c"]
+    assert names(indexer.by_index("label", "y")) == ["a"]
+    assert [str(key) for key in indexer.index_keys("label", "x")] == ["c"]
+    assert indexer.index_keys("label", "none") == []
+    assert set(indexer.list_index_values("label")) == {"x", "y"}
+    assert indexer.remove(NN("", "c")) is not None
+    assert indexer.remove(NN("", "c")) is None
+    assert indexer.list_index_values("label") == ["y"]
+    indexer.replace([Entry(header("d", label="z"), b"{}")])
+    assert names(indexer.entries()) == ["d"]
+    assert indexer.list_index_values("label") == ["z"]
+    assert len(indexer) == 1
 
 
 HEADERS = st.builds(header, st.sampled_from("abc"), namespace=st.sampled_from(["", "ns"]), label=st.sampled_from("xyz"))

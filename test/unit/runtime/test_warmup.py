@@ -83,7 +83,9 @@ async def test_sources_start_before_the_election_unless_that_is_not_wanted(
     manager = Manager(
         ClusterConfig("http://127.0.0.1:1"), ManagerOptions(elector=(lambda _: election) if elects else None)
     )
-    Builder().named("c").watches_source(lambda: feed).with_options(options).reconciles_with(reconcile).complete(manager)
+    Builder().named("c").watches_raw_source(lambda: feed).with_options(options).reconciles_with(reconcile).complete(
+        manager
+    )
     stop = asyncio.Event()
     running = asyncio.create_task(manager.run(stop))
     await asyncio.sleep(1)
@@ -103,7 +105,7 @@ async def test_a_controller_that_needs_no_leader_does_not_wait_for_one() -> None
         done.append(ctx.key.name)
 
     manager = Manager(ClusterConfig("http://127.0.0.1:1"), ManagerOptions(elector=lambda _: election))
-    builder = Builder().named("c").watches_source(lambda: feed).with_options(ControllerOptions(needs_leader=False))
+    builder = Builder().named("c").watches_raw_source(lambda: feed).with_options(ControllerOptions(needs_leader=False))
     builder.reconciles_with(reconcile).complete(manager)
     stop = asyncio.Event()
     running = asyncio.create_task(manager.run(stop))
