@@ -215,7 +215,8 @@ class ShardedElector:
             if campaign.leaving is not None or campaign.lost:
                 continue
             if not (campaign.won or shard in decision.take) or (campaign.won and shard not in decision.keep):
-                self._hand_over(campaign)
+                # Beside somebody who works on the same keys already there is no time for what runs.
+                self._hand_over(campaign, 0.0 if decision.refused else self._drain_seconds)
             elif shard in won_before and not self._shards.serves(shard):
                 self._log.info("shard opened", shard=shard)
                 await self._shards.open(shard, campaign.election.remaining)
@@ -231,11 +232,11 @@ class ShardedElector:
             if campaign.leaving is not None and campaign.leaving.done() and campaign.leaving.exception() is None:
                 del self._campaigns[shard]
 
-    def _hand_over(self, campaign: _Campaign) -> None:
+    def _hand_over(self, campaign: _Campaign, seconds: float) -> None:
         async def leave() -> None:
             if campaign.won:
                 self._log.info("handing over shard", shard=campaign.shard)
-            await self._shards.drain(campaign.shard, self._drain_seconds)
+            await self._shards.drain(campaign.shard, seconds)
             await campaign.stop(release=True)
             await campaign.election.close(CLOSE_SECONDS)
 

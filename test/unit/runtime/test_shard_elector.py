@@ -123,8 +123,8 @@ async def test_nothing_is_led_beside_a_manager_that_does_not_divide_the_work(clu
 
 
 async def test_shards_are_given_up_when_an_undivided_manager_takes_the_first(cluster: Cluster) -> None:
-    """It may: the Go operator knows nothing of shards, and takes its Lease when that is free."""
-    managers = [cluster.start(identity) for identity in "abc"]
+    """It may: the Go operator knows nothing of shards, and takes its Lease when that is free. What runs is cancelled."""
+    managers = [cluster.start(identity, busy=1e6) for identity in "abc"]
     await cluster.until(lambda: cluster.balanced, 20)
     first = next(m for m in managers if 0 in m.shards.open_shards)
     await first.kill()
