@@ -96,15 +96,19 @@ def user_agent(product: str) -> str:
 
 
 def election_config(options: ManagerOptions) -> ElectionConfig:
-    """Lease, identity and durations (RT-ID-01 to RT-ID-03). Raises StartUpError without a namespace, ValueError."""
-    return ElectionConfig(
-        namespace=options.leader_election_namespace or own_namespace(),
-        name=splitting.lease_name(selected(options), CONTROLLERS, splitting.select_namespaces(options.namespaces)),
-        identity=new_identity(),
-        lease=options.lease_duration,
-        renew=options.renew_deadline,
-        retry=options.retry_period,
-    )
+    """Lease, identity and durations (RT-ID-01 to RT-ID-03). Raises StartUpError for what cannot work."""
+    lease = splitting.lease_name(selected(options), CONTROLLERS, splitting.select_namespaces(options.namespaces))
+    try:
+        return ElectionConfig(
+            namespace=options.leader_election_namespace or own_namespace(),
+            name=lease,
+            identity=new_identity(),
+            lease=options.lease_duration,
+            renew=options.renew_deadline,
+            retry=options.retry_period,
+        )
+    except ValueError as error:
+        raise StartUpError(f"leader election: {error}") from None
 
 
 def selected(options: ManagerOptions) -> tuple[str, ...]:
@@ -125,7 +129,7 @@ def own_namespace() -> str:
 
 
 def elector(config: ClusterConfig, options: ManagerOptions) -> Callable[[Manager], LeaderElector]:
-    """Makes the election of a manager. `config` has credentials of its own. Raises what `election_config` raises."""
+    """Makes the election of a manager. `config` has credentials of its own. Raises StartUpError."""
     election = election_config(options)
 
     def thread(manager: Manager) -> ElectorThread:

@@ -23,7 +23,7 @@ from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Controller, ControllerOptions, ControllerSupport, Reconciler
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.events import Broadcaster, Recorder
+from rbgctl.runtime.events import FLUSH_SECONDS, Broadcaster, Recorder
 from rbgctl.runtime.groups import Runnable, RunnableGroup, StopEngaged
 from rbgctl.runtime.health import Check, Endpoint, LoopMonitor, health_app, ping
 from rbgctl.runtime.http_server import HttpServer, parse_address
@@ -43,6 +43,8 @@ Group = Literal["http", "webhook", "cache", "other", "leader"]
 _GROUPS = ("http", "webhook", "cache", "other", "warmup", "leader")
 WEBHOOK_READY_SECONDS = 10.0
 REAP_SECONDS = 0.5
+LAST_WORDS_SECONDS = 0.5
+"""For events of a leader to go out while others wait for its lease."""
 
 
 class LeaderElectionLost(Exception):
@@ -368,8 +370,7 @@ class Manager:
                 await controller.close()
         # Events need the write gate open, so they go out before leadership is given up; and that comes before all
         # that other replicas do not wait for (RT-MG-29).
-        remaining = left()
-        await self.events.stop(remaining if remaining is not None else SHUTDOWN_SECONDS)
+        await self.events.stop(_least(left(), FLUSH_SECONDS if self._leadership is None else LAST_WORDS_SECONDS))
         if self._leadership is not None:
             stuck += await self._leadership.end(left(), release=not stuck and budget != 0)
         for name in ("cache", "webhook", "http"):
@@ -377,8 +378,7 @@ class Manager:
         stuck += await warmup
         events.cancel()
         await self._reap([starting, events])
-        remaining = left()
-        await self.tracing.shutdown(SHUTDOWN_SECONDS if remaining is None else remaining)
+        await self.tracing.shutdown(_least(left(), SHUTDOWN_SECONDS))
         await self.transport.close()
         if self._leadership is not None:
             await self._leadership.close(left())
@@ -405,6 +405,10 @@ class _Running:
 
     def __str__(self) -> str:
         return self.name
+
+
+def _least(left: float | None, most: float) -> float:
+    return most if left is None else min(left, most)
 
 
 def _within(seconds: float, name: str, ready: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -211,7 +211,11 @@ async def leading(store: LeaseStore, clock: Clock, **changes: Any) -> AsyncItera
 
 
 class LeaseServer:
-    """The store over HTTP. With `answering` cleared every request hangs. `asked`: peer and user agent of each one."""
+    """The store over HTTP; whatever is not the Lease is taken as an event and answered as it came.
+
+    answering: cleared, every request hangs. asked: method, path, peer and user agent of each request. delays: what is
+    awaited before the answer to a path that ends so. on_release: told when the holder is emptied.
+    """
 
     def __init__(self, store: LeaseStore) -> None:
         self.store = store
@@ -219,6 +223,9 @@ class LeaseServer:
         self.answering = asyncio.Event()
         self.answering.set()
         self.asked: list[tuple[str, str, Any, str]] = []
+        self.queries: list[tuple[str, str, dict[str, str]]] = []
+        self.delays: dict[str, Callable[[str], Awaitable[None]]] = {}
+        self.on_release: Callable[[], None] = lambda: None
         self.events: list[RawObject] = []
         self.progress = asyncio.Condition()
 
@@ -226,11 +233,17 @@ class LeaseServer:
         peer = request.transport.get_extra_info("peername") if request.transport else None
         self.asked.append((request.method, request.path, peer, request.headers["User-Agent"]))
         body = await request.json() if request.can_read_body else {}
+        self.queries.append((request.method, request.path, dict(request.query)))
+        last = request.path.rsplit("/", 1)[1]
         await self.answering.wait()
+        if last in self.delays:
+            await self.delays[last](last)
         try:
             if request.path.startswith(PATH):
                 act = {"GET": lambda _: self.store.get(), "POST": self.store.create, "PUT": self.store.update}
                 answer = act[request.method](body)
+                if request.method == "PUT" and not body["spec"]["holderIdentity"]:
+                    self.on_release()
             else:
                 self.events.append(body)
                 answer = body

@@ -6,8 +6,9 @@ and answers, and may be paused: then none of its timers fire and no answer reach
 
 import asyncio
 import contextvars
+import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -15,6 +16,7 @@ from typing import Any
 
 import looptime
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unit.runtime.conftest import START
@@ -26,6 +28,15 @@ from rbgctl.runtime.leaderelection import Elector
 
 CALM_SECONDS = 30.0
 """25 s, after the requests that were under way when the trouble ended have timed out (5 s)."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """Thousands of simulated elections would spend most of their time in logging."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
 
 PROCESS: contextvars.ContextVar["Process"] = contextvars.ContextVar("PROCESS")
 
@@ -277,6 +288,16 @@ def simulate(world: World) -> None:
 def test_never_two_may_write_and_somebody_leads_again(world: World) -> None:
     """RT-LE-30, RT-LE-14: the intervals in which `remaining()` is positive never overlap; transitions count holders."""
     simulate(world)
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0])
+def test_a_leader_that_stands_still_right_after_an_answer_has_stopped_before_the_next_one_begins(late: float) -> None:
+    """RT-LE-30, RT-LE-24: the worst moment, on a clock 1 % too slow, seen by rivals whose clocks are 1 % too fast."""
+    for seed in range(40):
+        pauses = tuple((-number, 25.0) for number in (4, 5, 6, 7))
+        leader = Nature(start=0.0, offset=5.0, drift=-0.01, lost=0.0, late=late, latest=4.9, pauses=pauses)
+        rival = Nature(start=12.0, offset=0.0, drift=0.01, lost=0.0, late=0.0, latest=1.0, pauses=())
+        simulate(World(seed, Trouble(90.0, ()), (leader, rival, rival)))
 
 
 @pytest.mark.nightly

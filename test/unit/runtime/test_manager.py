@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.groups import StopEngaged
 from rbgctl.runtime.manager import LeaderElectionLost, Manager, ManagerOptions, ShutdownTimeout
+from rbgctl.runtime.manager_options import shutdown_budget
 
 virtual = pytest.mark.looptime
 
@@ -239,7 +241,7 @@ async def test_the_budget_is_shared_and_the_stuck_are_named(make: Callable[..., 
     manager.add(Probe("cache", journal), group="cache")
     async with Run(manager) as run:
         pass
-    assert 10.0 <= run.seconds < 10.6
+    assert 9.999 <= run.seconds < 10.6
     assert isinstance(run.error, ShutdownTimeout)
     text = "failed waiting for all runnables to end within grace period of 10s: deaf leader"
     assert str(run.error).startswith(text)
@@ -340,9 +342,10 @@ class Election:
         return True
 
     async def stop(self, *, release: bool) -> None:
-        await asyncio.sleep(self.stop_seconds)
         self.journal.append("release" if release else "keep")
         self.safe = 0.0
+        self.lose.set()
+        await asyncio.sleep(self.stop_seconds)
 
     async def close(self, seconds: float) -> None:
         self.journal.append("close")
@@ -399,6 +402,120 @@ async def test_a_lost_lease_is_raised_without_waiting(make: Callable[..., Manage
     assert str(run.error) == "leader election lost"
     assert run.seconds < 1
     assert not [t for t in asyncio.all_tasks() - before if not t.done()]
+
+
+@virtual
+async def test_a_standby_serves_and_warms_up_but_leads_nothing(make: Callable[..., Manager]) -> None:  # RT-LE-35
+    journal: Journal = []
+    manager = make(elector=lambda _: Election())
+    everywhere(manager, journal)
+    manager._groups["warmup"].add(Probe("warmup", journal))
+    async with Run(manager):
+        assert journal == [f"start {name}" for name in ("http", "webhook", "cache", "other", "warmup")]
+        for check in manager._checks["readyz"].values():
+            await check()
+
+
+@virtual
+async def test_leadership_that_ends_by_our_own_stop_is_no_error(make: Callable[..., Manager]) -> None:  # RT-MG-24
+    election = Election()
+    election.win.set()
+    election.stop_seconds = 0.1
+    manager = make(elector=lambda _: election)
+    manager.add(Probe("leader", []))
+    with capture_logs() as logs:
+        async with Run(manager) as run:
+            pass
+    assert run.error is None
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
+
+
+@virtual
+async def test_what_did_not_end_in_time_keeps_the_lease(make: Callable[..., Manager]) -> None:  # RT-LE-39
+    """A reconcile that ignores its cancellation may still write: others wait until the lease is over."""
+    election = Election()
+    election.win.set()
+    manager = make(elector=lambda _: election, graceful_shutdown=3.0)
+    manager.add(Probe("deaf", [], deaf=True))
+    async with Run(manager) as run:
+        pass
+    assert isinstance(run.error, ShutdownTimeout)
+    assert election.journal == ["keep", "close"]
+
+
+@virtual
+async def test_a_lost_lease_is_never_released(make: Callable[..., Manager]) -> None:  # RT-LE-39, RT-MG-27
+    election = Election()
+    election.win.set()
+    manager = make(elector=lambda _: election)
+    async with Run(manager) as run:
+        election.lose.set()
+    assert isinstance(run.error, LeaderElectionLost)
+    assert "release" not in election.journal
+
+
+@virtual
+async def test_the_lease_goes_before_caches_and_servers(make: Callable[..., Manager]) -> None:  # RT-MG-25, RT-MG-29
+    """Others must not wait for what does not write."""
+    journal: Journal = []
+    election = Election(journal)
+    election.win.set()
+    manager = make(elector=lambda _: election)
+    everywhere(manager, journal)
+    async with Run(manager):
+        journal.clear()
+    order = ["stop other", "stop leader", "release", "stop cache", "stop webhook", "stop http", "close"]
+    assert journal == order
+
+
+@virtual
+async def test_a_release_that_hangs_uses_up_no_more_than_the_budget(make: Callable[..., Manager]) -> None:
+    # RT-MG-21, RT-MG-26
+    election = Election()
+    election.win.set()
+    election.stop_seconds = 100.0
+    manager = make(elector=lambda _: election, graceful_shutdown=4.0)
+    async with Run(manager) as run:
+        pass
+    assert run.seconds < 6
+    assert str(run.error).endswith("leader election")
+
+
+@virtual
+async def test_a_leader_that_cannot_start_is_that_error_and_gives_the_lease_back(make: Callable[..., Manager]) -> None:
+    journal: Journal = []
+    election = Election()
+    manager = make(elector=lambda _: election)
+
+    async def not_ready() -> None:
+        raise OSError("no disk")
+
+    manager.add(Probe("leader", journal), ready=not_ready)
+    async with Run(manager) as run:
+        election.win.set()
+        await asyncio.sleep(1)
+    assert isinstance(run.error, OSError)
+    assert election.journal == ["release", "close"]
+
+
+@pytest.mark.parametrize(("grace", "budget"), [(30, 25), (60, 30), (35, 30), (10, 5), (3, 0)])
+def test_the_budget_ends_before_the_kubelet_kills(grace: float, budget: float) -> None:  # RT-MG-29
+    assert shutdown_budget(grace) == budget
+
+
+@virtual
+async def test_the_health_of_a_leader_is_a_check_of_liveness(make: Callable[..., Manager]) -> None:  # RT-HZ-08
+    class Sick(Election):
+        def healthy(self, tolerance: float) -> bool:
+            return tolerance > 20.0
+
+    assert "leaderElection" not in make(elector=lambda _: Sick())._checks["healthz"]
+    sound = make(elector=lambda _: Sick(), leader_tolerance=21.0)
+    await sound._checks["healthz"]["leaderElection"]()
+    sick = make(elector=lambda _: Sick(), leader_tolerance=20.0)
+    with pytest.raises(RuntimeError, match="failed election to renew leadership"):
+        await sick._checks["healthz"]["leaderElection"]()
+    assert "leaderElection" not in sick._checks["readyz"]
 
 
 @virtual
