@@ -5,6 +5,8 @@ starting a cluster-wide watch.
 """
 
 import asyncio
+import contextlib
+import gc
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
@@ -30,10 +32,15 @@ from rbgctl.runtime.transport import Transport
 _log = structlog.get_logger("rbgctl.runtime.cache")
 
 MISSING_KIND_RETRY = 10.0
+GC_PAUSE = 60.0
 
 
 class CacheNotSynced(Exception):
     """Some informers have not listed within the time allowed; the text names them and their last error."""
+
+
+class CacheNotStarted(CacheNotSynced):
+    """Read before `Cache.run`."""
 
 
 class Cache:
@@ -42,6 +49,8 @@ class Cache:
     defaults: namespaces and options of kinds that say nothing themselves, see `kind_options`.
     watch_timeout: seconds, the range from which each watch request draws its server-side timeout.
     first_list_jitter: seconds over which first lists are spread (RT-RF-17). streaming: see `Reflector`.
+
+    pause_gc: hold the garbage collector of the process back until the first lists are in, a minute at most.
 
     A kind can be cached whole and as metadata only, in two informers (RT-CA-04). Where `form` is left out, reading
     means the one with bodies if there is one.
@@ -61,6 +70,7 @@ class Cache:
         on_relist: Callable[[GVK, str], None] | None = None,
         on_stale_read: Callable[[], None] | None = None,
         streaming: bool | None = None,
+        pause_gc: bool = False,
     ) -> None:
         self._transport = transport
         self._mapper = mapper
@@ -80,6 +90,7 @@ class Cache:
         live = LiveClient(transport, mapper, user_agent=user_agent)
         self._writes = ReadYourWrites(self._find, live, self._clock, on_stale_read or (lambda: None))
         self._group: asyncio.TaskGroup | None = None
+        self._pause_gc = pause_gc
         self._served: ServedKinds | None = None
         self._tasks: dict[Informer, asyncio.Task[None]] = {}
 
@@ -153,7 +164,25 @@ class Cache:
             self._group = group
             for informer in list(self._informers.values()):
                 self._start(informer)
+            if self._pause_gc:
+                await self._first_lists_without_gc()
             await asyncio.Event().wait()
+
+    async def _first_lists_without_gc(self) -> None:
+        """Collections would walk through all that the first lists bring, again and again, and find nothing.
+
+        What is there afterwards stays for good mostly, and is not walked through any more (RT-MM-06).
+        """
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            with contextlib.suppress(CacheNotSynced):
+                await self.wait_for_sync(timeout=GC_PAUSE)
+        finally:
+            if enabled:
+                gc.enable()
+        gc.collect()
+        gc.freeze()
 
     def _start(self, informer: Informer) -> None:
         assert self._group is not None  # noqa: S101 - only called while running
@@ -246,12 +275,12 @@ class Cache:
         resource = self._mapper.known(gvk)
         return resource is not None and not resource.namespaced
 
-    async def get(self, gvk: GVK, key: NN, form: Form | None = None) -> RawObject:
-        """A fresh copy. Raises NotFound (its text names the kind, not the plural, RT-CA-07), or CacheNotSynced
-        before the first list has arrived: until then nothing can be said to be missing. NoKindMatch for an optional
-        kind that is not installed.
+    async def get(self, gvk: GVK, key: NN, form: Form | None = None, *, wait: float = 0.0) -> RawObject:
+        """A fresh copy. Raises NotFound (its text names the kind, not the plural, RT-CA-07), CacheNotStarted, or
+        CacheNotSynced when the first list has not arrived after `wait` seconds: until then nothing can be said to be
+        missing. NoKindMatch for an optional kind that is not installed.
         """
-        self._need_synced(gvk, form)
+        await self._need_synced(gvk, form, wait)
         entry = self.entry(gvk, key, form)
         if entry is None:
             raise NotFound(
@@ -322,21 +351,31 @@ class Cache:
         fields: str = "",
         limit: int = 0,
         form: Form | None = None,
+        wait: float = 0.0,
     ) -> ObjectList:
         """Fresh copies, sorted by key: the first `limit` that match, or all. Raises like `get` and `entries`.
 
         There is no resourceVersion and there are no further pages: the cache is of no one moment (RT-CL-32).
         """
-        self._need_synced(gvk, form)
+        await self._need_synced(gvk, form, wait)
         found = self.entries(gvk, namespace=namespace, labels=labels, fields=fields, form=form)
         return ObjectList([e.decode() for e in found[: limit or None]])
 
-    def _need_synced(self, gvk: GVK, form: Form | None = None) -> None:
+    async def _need_synced(self, gvk: GVK, form: Form | None, wait: float) -> None:
         informer = self.informer(gvk, form)
+        if self._group is None:
+            raise CacheNotStarted("the cache is not started, can not read objects")
+        if wait and not informer.settled:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await informer.wait_until_settled()
         if informer.absent:
             raise NoKindMatch(gvk)
         if not informer.has_synced:
-            raise CacheNotSynced(f"{gvk.group_kind} has not been listed yet ({informer.last_error or 'no answer yet'})")
+            raise CacheNotSynced(
+                f"failed waiting for {gvk.group_kind} Informer to sync: it has not been listed yet "
+                f"({informer.last_error or 'no answer yet'})"
+            )
 
     # -- write fence ------------------------------------------------------------------------------------------
 
@@ -363,4 +402,4 @@ class Cache:
         self._writes.fences.forget(owner)
 
 
-__all__ = ["Cache", "CacheDefaults", "CacheNotSynced", "Decoded", "ResourceNotCached"]
+__all__ = ["Cache", "CacheDefaults", "CacheNotStarted", "CacheNotSynced", "Decoded", "ResourceNotCached"]

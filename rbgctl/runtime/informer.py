@@ -17,6 +17,7 @@ from rbgctl.runtime.transport import Transport
 _log = structlog.get_logger("rbgctl.runtime.informer")
 
 MIN_RESYNC = 1.0
+ROUNDING = 1e-3
 BY_SCOPE = "scope of the cache"
 
 
@@ -220,17 +221,18 @@ class Informer:
     async def _resync(self, seconds: float) -> None:
         """Look that often whose turn it is, and queue everything for them once more (RT-CA-01, RT-ST-05)."""
         clock = self._settings.clock
-        self._check_period = seconds * self._settings.rng.uniform(0.9, 1.1)
+        varied = self._settings.rng.uniform(0.9, 1.1)
+        self._check_period = seconds * varied
         for registration in self._registrations:
             if registration.resync:
-                registration.due_at = clock.monotonic() + registration.resync * self._check_period / seconds
+                registration.due_at = clock.monotonic() + registration.resync * varied
         while True:
             await clock.sleep(self._check_period)
             now = clock.monotonic()
             for registration in self._registrations:
-                registration.due = now >= registration.due_at
+                registration.due = now >= registration.due_at - ROUNDING
                 if registration.due:
-                    registration.due_at = now + max(registration.resync, self._check_period)
+                    registration.due_at = now + registration.resync * varied
             if any(registration.due for registration in self._registrations):
                 for feed in self.feeds.values():
                     feed.fifo.resync()

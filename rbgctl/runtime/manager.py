@@ -96,6 +96,7 @@ class Manager:
             first_list_jitter=self.options.first_list_jitter,
             on_relist=self.metrics.relisted,
             on_stale_read=self.metrics.stale_reads.inc,
+            pause_gc=True,
         )
         self.metrics.watch_cache(self.cache, self.clock.monotonic)
         self.events = Broadcaster(

@@ -139,6 +139,7 @@ class EntryDecoder:
         self._keep_annotations = keep_annotations
         self._hot = hot
         self._compress = compress
+        self._buffer = bytearray()
         self._names = names if names is not None else InternTable()
 
     def entry(self, raw: bytes | msgspec.Raw) -> Entry:
@@ -174,7 +175,9 @@ class EntryDecoder:
             owners=tuple(self._owner(ref) for ref in meta.owner_references or ()),
             hot=tuple(map(intern, self._hot_fields(body, meta))),
         )
-        raw = _ENCODER.encode(body)
+        # By way of a buffer: bytes that the encoder makes itself keep half their size in reserve for ever.
+        _ENCODER.encode_into(body, self._buffer)
+        raw = bytes(self._buffer)
         return Entry(header, zlib.compress(raw, 1) if self._compress else raw)
 
     def _owner(self, ref: OwnerRef) -> OwnerRef:

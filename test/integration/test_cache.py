@@ -18,7 +18,7 @@ from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.clock import SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import NotFound, TransportError
+from rbgctl.runtime.errors import AlreadyExists, Conflict, NotFound, TransportError
 from rbgctl.runtime.informer import Informer
 from rbgctl.runtime.kind_options import ALL_OTHERS, CacheDefaults, KindOptions, only_in
 from rbgctl.runtime.store import Entry, Header, Tombstone
@@ -191,16 +191,6 @@ async def test_a_miss_names_the_kind(start: Start, namespace: str) -> None:
     with pytest.raises(NotFound, match='ConfigMap "a" not found') as missed:
         await rig.cache.get(CONFIG_MAP, NN(namespace, "a"))
     assert missed.value.details == {"name": "a", "group": "", "kind": "ConfigMap"}
-
-
-async def test_nothing_is_missing_before_the_first_list(start: Start, env: EnvTest) -> None:
-    """RT-CA-06."""
-    cache = Cache(env.transport(), RestMapper(None))
-    cache.declare(CONFIG_MAP)
-    with pytest.raises(CacheNotSynced, match="ConfigMap has not been listed yet"):
-        await cache.get(CONFIG_MAP, NN("ns", "a"))
-    with pytest.raises(CacheNotSynced):
-        await cache.list(CONFIG_MAP)
 
 
 async def test_two_reads_share_nothing(start: Start, client: LiveClient, namespace: str) -> None:
@@ -654,3 +644,25 @@ async def test_what_the_cache_will_never_show_is_not_waited_for(
     assert rig.cache.entry(CONFIG_MAP, NN.of(made)) is None
     assert rig.stale_reads == []
     await client.delete(CONFIG_MAP, NN("default", namespace))
+
+
+async def test_a_new_leader_has_no_fences_and_does_no_harm_without(start: Start, namespace: str) -> None:
+    """RT-CA-22: names and preconditions keep it from doing again what the old one did."""
+    old = await start({CONFIG_MAP: KindOptions(namespace=namespace)})
+    new = await start({CONFIG_MAP: KindOptions(namespace=namespace)})
+    first = await old.client().create(config_map(namespace))
+    key = NN.of(first)
+    await new.shows(CONFIG_MAP, key, lambda entry: entry is not None)
+    new.transport.flow.clear()
+    await old.client().delete(CONFIG_MAP, key)
+    second = await old.client().create(config_map(namespace))
+    await old.client().create(config_map(namespace, "b"))
+    async with asyncio.timeout(5):
+        assert await new.cache.caught_up("owner", timeout=60) == frozenset()
+    assert new.cache.entry(CONFIG_MAP, NN(namespace, "b")) is None
+    with pytest.raises(AlreadyExists):
+        await new.client().create(config_map(namespace, "b"))
+    with pytest.raises(Conflict):
+        await new.client().delete(CONFIG_MAP, key, uid=first["metadata"]["uid"])
+    left = await old.live.get(CONFIG_MAP, key)
+    assert left["metadata"]["uid"] == second["metadata"]["uid"]

@@ -50,10 +50,17 @@ class Cluster(ScriptedServer):
 
 @contextlib.asynccontextmanager
 async def running(
-    cluster: Cluster, *, defaults: CacheDefaults | None = None, **kinds: KindOptions | None
+    cluster: Cluster, *, defaults: CacheDefaults | None = None, pause_gc: bool = False, **kinds: KindOptions | None
 ) -> AsyncIterator[Cache]:
     async with cluster.running(), Transport(ClusterConfig(cluster.url)) as transport:
-        cache = Cache(transport, RestMapper(transport), defaults=defaults, streaming=False, first_list_jitter=0.0)
+        cache = Cache(
+            transport,
+            RestMapper(transport),
+            defaults=defaults,
+            streaming=False,
+            first_list_jitter=0.0,
+            pause_gc=pause_gc,
+        )
         for kind, options in kinds.items():
             cache.declare(GVK("", "v1", kind), options)
         task = asyncio.create_task(cache.run())

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rbgctl.machinery.gvk import GVK, NN, Resource
+from rbgctl.machinery.owner_references import OwnerRef
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.builder import Builder, BuilderError
 from rbgctl.runtime.config import ClusterConfig
@@ -17,7 +18,7 @@ from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.predicate import Event
 from rbgctl.runtime.rbac import PolicyRule, cluster_role, merged
 from rbgctl.runtime.source import ChannelSource, InformerSource
-from rbgctl.runtime.store import owner_uids
+from rbgctl.runtime.store import Entry, Header, owner_uids
 
 POD = GVK("", "v1", "Pod")
 SERVICE = GVK("", "v1", "Service")
@@ -125,9 +126,6 @@ def test_owner_scope_follows_the_kind() -> None:  # RT-EH-02
 
 
 def owned_pod(gvk: GVK) -> Any:
-    from rbgctl.machinery.owner_references import OwnerRef
-    from rbgctl.runtime.store import Entry, Header
-
     ref = OwnerRef(api_version=gvk.api_version, kind=gvk.kind, name="owner", uid="u", controller=True)
     return Entry(Header(namespace="ns", name="p", uid="p", rv="1", owners=(ref,)), b"{")
 
@@ -142,6 +140,106 @@ def test_one_controller_may_leave_to_another_how_a_kind_is_cached() -> None:
     )
     assert m.cache.informer(SERVICE).options.labels == selector
     assert "owner" in m.cache.informer(SERVICE).options.indexes
+
+
+def fed(controller: Any, number: int, event: Event) -> list[NN]:
+    """The keys that an event of one of its sources adds."""
+    source = controller._sources[number]
+    assert isinstance(source, InformerSource)
+    source._queue = controller.queue
+    source._feed(event)
+    keys = list(controller.queue._items)
+    controller.queue._items.clear()
+    return keys
+
+
+def test_for_queues_the_object_and_owns_its_owner() -> None:
+    """RT-BL-02: by default only the controller among the owners, on request every one of the kind."""
+    ref = {"api_version": GROUP.api_version, "kind": GROUP.kind}
+    owners = (
+        OwnerRef(**ref, name="other", uid="o"),
+        OwnerRef(**ref, name="mine", uid="m", controller=True),
+        OwnerRef(api_version="apps/v1", kind="Group", name="stranger", uid="s"),
+    )
+    entry = Entry(Header(namespace="ns", name="p", uid="p", rv="1", owners=owners), b"{}")
+    controller = complete().owns(POD).owns(SERVICE, every_owner=True).complete(manager())
+    assert fed(controller, 0, Event("create", entry)) == [NN("ns", "p")]
+    assert fed(controller, 1, Event("create", entry)) == [NN("ns", "mine")]
+    assert set(fed(controller, 2, Event("create", entry))) == {NN("ns", "other"), NN("ns", "mine")}
+
+
+def test_any_kind_any_metadata_and_any_source_can_be_watched() -> None:
+    """RT-BL-03: with a handler of its own."""
+    raw = ChannelSource(enqueue_object())
+
+    def to(name: str) -> Any:
+        return lambda event, queue: queue.add(NN("to", name))
+
+    m = manager()
+    controller = (
+        Builder()
+        .named("x")
+        .watches(POD, to("pod"))
+        .watches_metadata(CONFIG_MAP, to("config"))
+        .watches_raw_source(lambda: raw)
+        .reconciles_with(reconcile)
+        .complete(m)
+    )
+    entry = Entry(Header("ns", "a", "u", "1"), b"{}")
+    assert fed(controller, 0, Event("create", entry)) == [NN("to", "pod")]
+    assert fed(controller, 1, Event("create", entry)) == [NN("to", "config")]
+    assert controller._sources[2] is raw
+    assert declared_forms(m) == {(POD, "full"), (CONFIG_MAP, "metadata")}
+
+
+def declared_forms(m: Manager) -> set[tuple[GVK, str]]:
+    for gvk, form in m._needed:
+        m.cache.declare(gvk, form=form)
+    return set(m.cache.informers)
+
+
+def test_each_watch_can_do_without_bodies() -> None:
+    """RT-BL-06, RT-CA-04: beside another one of the same kind that needs them."""
+    m = manager()
+    controller = (
+        Builder()
+        .for_(GROUP, only_metadata=True)
+        .owns(POD, only_metadata=True)
+        .watches(POD, enqueue_object())
+        .watches(SERVICE, enqueue_object(), only_metadata=True)
+        .reconciles_with(reconcile)
+        .complete(m)
+    )
+    assert declared_forms(m) == {(GROUP, "metadata"), (POD, "metadata"), (POD, "full"), (SERVICE, "metadata")}
+    for source, form in zip(controller._sources, ("metadata", "metadata", "full", "metadata"), strict=True):
+        assert isinstance(source, InformerSource)
+        assert source._informer().options.form == form
+
+
+def test_one_controller_s_bodies_do_not_depend_on_another_that_needs_none() -> None:
+    """RT-CA-04: in whatever order they were declared."""
+    meta = KindOptions(form="metadata")
+    for first_is_meta in (True, False):
+        m = manager()
+        builders = [
+            Builder().named("meta").for_(GROUP).reads(POD, meta).reconciles_with(reconcile),
+            Builder().named("full").for_(GROUP).watches(POD, enqueue_object()).reconciles_with(reconcile),
+        ]
+        for builder in builders if first_is_meta else reversed(builders):
+            builder.complete(m)
+        assert declared_forms(m) == {(GROUP, "full"), (POD, "full"), (POD, "metadata")}
+
+
+def test_optional_kinds_are_declared_as_such() -> None:
+    """RT-RM-07: for this controller's other wishes about the kind too, unless another cannot do without."""
+    m = manager()
+    wishes = KindOptions(indexes={"owner": owner_uids})
+    complete().watches_when_served(SERVICE, enqueue_object()).caches(SERVICE, wishes).complete(m)
+    assert m.cache.informer(SERVICE).options.optional
+    assert "owner" in m.cache.informer(SERVICE).options.indexes
+    Builder().named("needs").watches(SERVICE, enqueue_object()).reconciles_with(reconcile).complete(m)
+    declared_forms(m)
+    assert not m.cache.informer(SERVICE).options.optional
 
 
 # ---- rights ----

@@ -316,6 +316,15 @@ async def test_the_fence_of_the_key_is_awaited_first(bench: Callable[..., Bench]
     assert b.value("controller_runtime_reconcile_errors_total") == 1
 
 
+async def test_the_fence_of_a_key_whose_object_is_gone_is_dropped(bench: Callable[..., Bench]) -> None:  # RT-EX-03
+    b = bench(reconcile_nothing, synced())
+    await b.controller._process(A, 0)
+    assert b.cache.forgotten == []
+    b.cache.exists = False
+    await b.controller._process(A, 0)
+    assert b.cache.forgotten == [("c", A)]
+
+
 # ---- start and stop ----
 
 

@@ -162,3 +162,22 @@ def test_resync_skips_keys_with_something_pending() -> None:
     fifo.resync()
     assert drained(fifo) == [("Updated", "a"), ("Sync", "b")]
     assert store.get(NN("ns", "a")) is not None
+
+
+def test_a_deletion_during_the_first_list_does_not_keep_it_from_being_synced() -> None:
+    """RT-QF-04: the entries of the list count, nothing that came later; with an event before it, none do."""
+    fifo = OrderedFifo(Indexer())
+    fifo.replace([entry("a", 1), entry("b", 1)], "1")
+    fifo.add(DeltaType.DELETED, entry("a", 2))
+    fifo.pop(lambda _: None)
+    assert not fifo.has_synced
+    fifo.pop(lambda _: None)
+    assert fifo.has_synced
+    before = OrderedFifo(Indexer())
+    before.add(DeltaType.ADDED, entry("a", 1))
+    assert before.has_synced
+    before.replace([entry("a", 1)], "1")
+    initial: list[bool] = []
+    while len(before):
+        before.pop(lambda d: initial.append(d.initial))
+    assert not any(initial)

@@ -152,6 +152,12 @@ def test_informer_source_translates_what_the_informer_says() -> None:  # RT-EH-0
     assert (update.old.header.rv, update.obj.header.rv) == ("1", "2")
 
 
+def test_a_source_says_what_it_is_a_source_of() -> None:  # RT-EH-08
+    plane = GVK("example.com", "v1", "Plane")
+    assert str(InformerSource(None, plane)) == "kind source: Plane.example.com"  # type: ignore[arg-type]
+    assert str(InformerSource(None, GVK("", "v1", "Pod"))) == "kind source: Pod"  # type: ignore[arg-type]
+
+
 def test_all_predicates_have_to_agree() -> None:  # RT-BL-04
     events: list[Event] = []
     source = informer_source(events, resource_version_changed, negate(lambda e: e.verb == "create"))

@@ -373,6 +373,68 @@ def test_live_reads_are_forgotten_after_five_minutes(informer: Informer, manual_
     assert informer.store.get(KEY) is None
 
 
+# -- resync ------------------------------------------------------------------------------------------------------
+
+
+class Ticks(ManualClock):
+    """Time stands still while somebody sleeps, until `tick` lets them wake."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asleep: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+        self._woken: asyncio.Future[None] | None = None
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.get_running_loop().create_future()
+        self._asleep.put_nowait(woken)
+        await woken
+        self.time += seconds
+
+    async def tick(self) -> None:
+        """Wake the sleeper; returns when it sleeps again."""
+        woken = self._woken or await self._asleep.get()
+        woken.set_result(None)
+        self._woken = await self._asleep.get()
+
+
+async def test_only_those_whose_turn_it_is_hear_of_what_they_know() -> None:
+    """RT-ST-05, RT-IN-06: each handler has its own period; all hear of repeats until the first check."""
+    clock = Ticks()
+    informer = new_informer(clock, KindOptions(resync=10.0))
+    informer.prepare(PODS)
+    often, seldom, never = Told(), Told(), Told()
+    informer.add_handler(often, resync=1.0)
+    informer.add_handler(seldom)
+    informer.add_handler(never, resync=0)
+    relist(informer, 1, entry(1))
+    relist(informer, 2, entry(1))
+    handlers = (often, seldom, never)
+    assert [h.heard[1:] for h in handlers] == [["update u@1 u@1"]] * 3
+    checking = asyncio.create_task(informer._resync(1.0))
+    counts = []
+    for _ in range(20):
+        await clock.tick()
+        apply_all(informer)
+        counts.append([len(h.heard) - 2 for h in handlers])
+    assert counts[0] == [1, 0, 0]
+    assert counts[-1] == [20, 2, 0]
+    # What really changed is told to everybody, a list that repeats it to those whose turn it was last.
+    feed(informer, DeltaType.UPDATED, entry(5))
+    relist(informer, 6, entry(5))
+    assert [h.heard[-1] for h in handlers] == ["update u@5 u@5", "update u@5 u@5", "update u@1 u@5"]
+    late = informer.add_handler(Told(), resync=0.001)
+    assert late.resync == max(1.0, informer._check_period)
+    assert 0.9 <= informer._check_period <= 1.1
+    checking.cancel()
+    await asyncio.wait([checking])
+
+
+def test_no_handler_is_told_everything_more_than_once_a_second(informer: Informer) -> None:
+    """RT-IN-06."""
+    assert informer.add_handler(Told(), resync=0.001).resync == 1.0
+    assert informer.add_handler(Told(), resync=7.0).resync == 7.0
+
+
 # -- options -----------------------------------------------------------------------------------------------------
 
 

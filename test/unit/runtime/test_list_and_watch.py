@@ -29,6 +29,7 @@ from unit.runtime.scripted import (
 )
 
 from rbgctl.machinery.gvk import GVK, NN, Resource
+from rbgctl.runtime import reflector
 from rbgctl.runtime.backoff import Backoff
 from rbgctl.runtime.clock import SystemClock
 from rbgctl.runtime.config import ClusterConfig
@@ -423,7 +424,8 @@ async def test_a_server_that_refuses_connections_is_tried_again_without_a_list(r
 
 async def test_a_silent_watch_is_given_up_and_resumed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """RT-RF-16: 90 s without a byte where bookmarks are known to come; here a tenth of a second."""
-    monkeypatch.setattr("rbgctl.runtime.reflector.BOOKMARK_SILENCE", 0.1)
+    assert reflector.BOOKMARK_SILENCE == 90.0
+    monkeypatch.setattr(reflector, "BOOKMARK_SILENCE", 0.1)
     bench = await run(LISTED, watch(bookmark(7)), watch(then="hang"), watch(bookmark(8), then="hang"))
     began = time.monotonic()
     assert kinds(await bench.server.asked_at_least(4))[2:] == [("watch", "7"), ("watch", "7")]

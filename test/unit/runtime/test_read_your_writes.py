@@ -198,7 +198,11 @@ def test_nothing_is_decided_twice_however_late_the_cache_is(steps: list[tuple[st
         assert len(world.server.pods) == world.server.wanted
         assert {p["metadata"]["labels"]["rev"] for p in world.server.pods.values()} <= {world.revision}
 
-    asyncio.run(run())
+    loop = asyncio.new_event_loop()  # asyncio.run would take the session's loop away from the tests that follow
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
 
 
 async def act(world: World, step: str, value: Any) -> None:
