@@ -10,7 +10,7 @@ from typing import Final, Literal, cast
 import structlog
 import uvloop
 
-from rbgctl import __version__
+from rbgctl import __version__, splitting
 from rbgctl.api import identity
 from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE, ROLE_INSTANCE_SET, resource
 from rbgctl.api.labels import GROUP_NAME
@@ -26,14 +26,15 @@ from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.elector_thread import ElectorThread
-from rbgctl.runtime.errors import ApiError, NotFound, TransportError
+from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError
-from rbgctl.runtime.kind_options import CacheDefaults, NamespaceOptions
+from rbgctl.runtime.kind_options import CacheDefaults, NamespaceOptions, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import LeaderElector, shutdown_budget
+from rbgctl.runtime.sharded_election import sharing
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 
@@ -52,8 +53,6 @@ CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
 }
 """Every controller by the name it has in metrics and logs (MGR-7)."""
 
-LEASE_NAME: Final = "rbg-controller"
-"""The Go operator's too: replicas of both exclude each other (RT-ID-01, MGR-1)."""
 LEADER_TOLERANCE: Final = 20.0
 RESTRICTED: Final = {
     GVK(group, "v1", kind): NamespaceOptions(labels=LabelSelector.has(GROUP_NAME))
@@ -92,6 +91,9 @@ class ManagerOptions:
     renew_deadline: float = 10.0
     retry_period: float = 2.0
     termination_grace_period: float = 30.0
+    controllers: str = "*"
+    namespaces: str = ""
+    shards: int = 1
     log_level: str = "info"
     log_encoding: str = "json"
 
@@ -104,10 +106,11 @@ def user_agent(product: str) -> str:
 
 def election_config(options: ManagerOptions) -> ElectionConfig:
     """Lease, identity and durations (RT-ID-01 to RT-ID-03). Raises StartUpError for what cannot work."""
+    lease = splitting.lease_name(selected(options), CONTROLLERS, splitting.select_namespaces(options.namespaces))
     try:
         return ElectionConfig(
             namespace=options.leader_election_namespace or own_namespace(),
-            name=LEASE_NAME,
+            name=lease,
             identity=new_identity(),
             lease=options.lease_duration,
             renew=options.renew_deadline,
@@ -115,6 +118,11 @@ def election_config(options: ManagerOptions) -> ElectionConfig:
         )
     except ValueError as error:
         raise StartUpError(f"leader election: {error}") from None
+
+
+def selected(options: ManagerOptions) -> tuple[str, ...]:
+    """Names of the controllers to run. Raises ValueError, see `select_controllers`."""
+    return splitting.select_controllers(options.controllers, tuple(CONTROLLERS))
 
 
 def own_namespace() -> str:
@@ -133,11 +141,12 @@ def elector(config: ClusterConfig, options: ManagerOptions) -> Callable[[Manager
     """Makes the election of a manager. `config` has credentials of its own. Raises StartUpError."""
     election = election_config(options)
 
-    def make(manager: Manager) -> LeaderElector:
-        thread = ElectorThread(config, user_agent=user_agent("manager"), registry=manager.metrics)
-        return thread.election(election)
+    def thread(manager: Manager) -> ElectorThread:
+        return ElectorThread(config, user_agent=user_agent("manager"), registry=manager.metrics)
 
-    return make
+    if options.shards > 1:
+        return sharing(thread, election)
+    return lambda manager: thread(manager).election(election)
 
 
 def runtime_options(
@@ -158,13 +167,14 @@ def runtime_options(
         metrics_certificate=certificate,
         pprof_address=options.pprof_bind_address if options.enable_pprof else "0",
         max_concurrent=options.max_concurrent_reconciles,
-        cache=CacheDefaults(kinds=RESTRICTED),
         cache_sync_timeout=options.cache_sync_timeout,
         watch_timeout=(watch, watch) if watch is not None else DEFAULT_WATCH_TIMEOUT,
         compress=bool(options.kubeconfig),
         rate=RequestRate.of(options.kube_api_qps, options.kube_api_burst),
         graceful_shutdown=shutdown_budget(options.termination_grace_period),
         elector=elector,
+        cache=CacheDefaults(namespaces=only_in(*splitting.select_namespaces(options.namespaces)), kinds=RESTRICTED),
+        shards=options.shards,
         leader_tolerance=LEADER_TOLERANCE,
     )
 
@@ -176,19 +186,27 @@ def build(
     tracing: Tracing | None = None,
     elector: Callable[[Manager], LeaderElector] | None = None,
 ) -> Manager:
-    """A manager with every controller, not started. Nothing connects yet."""
+    """A manager with the selected controllers, not started. Nothing connects yet."""
     manager = Manager(config, runtime_options(options, elector), resources=RESOURCES, tracing=tracing)
-    for declare in CONTROLLERS.values():
-        declare().complete(manager)
+    for name in selected(options):
+        CONTROLLERS[name]().complete(manager)
     return manager
 
 
-async def check_crds(client: LiveClient) -> None:
-    """Every kind our controllers are for must be established (MGR-11, RBG-16). Raises StartUpError otherwise."""
+async def check_crds(client: LiveClient, *, may_be_forbidden: bool = False) -> None:
+    """Every kind our controllers are for must be established (MGR-11, RBG-16). Raises StartUpError otherwise.
+
+    may_be_forbidden: the process has no rights on the cluster as a whole; its caches will show whether kinds are there.
+    """
     for gvk in REQUIRED:
         name = f"{resource(gvk).plural}.{gvk.group}"
         try:
             crd = await client.get(CRD, NN("", name))
+        except Forbidden:
+            if not may_be_forbidden:
+                raise
+            _log.info("may not read CRDs, so they are not checked", crd=name)
+            continue
         except NotFound:
             raise StartUpError(
                 f"CRD {name} is not installed: apply config/crd first (kubectl apply --server-side -k config/crd)"
@@ -212,9 +230,9 @@ async def serve(options: ManagerOptions) -> None:
         manager = build(config, options, tracing=tracing, elector=election)
     except ConfigError as error:
         raise StartUpError(str(error)) from None
-    _log.info("starting", version=__version__, server=config.server, controllers=list(CONTROLLERS))
+    _log.info("starting", version=__version__, server=config.server, controllers=selected(options))
     try:
-        await check_crds(manager.live)
+        await check_crds(manager.live, may_be_forbidden=bool(options.namespaces))
     except (ApiError, TransportError) as error:
         await manager.transport.close()
         raise StartUpError(f"cannot read CRDs from {config.server}: {error}") from None
@@ -228,6 +246,10 @@ def run(options: ManagerOptions) -> int:
     """The whole life of the process; returns its exit code. Raises StartUpError and ValueError for bad options."""
     if options.log_encoding not in {"json", "console"}:
         raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
+    selected(options)
+    splitting.select_namespaces(options.namespaces)
+    if options.shards > 1 and not options.leader_elect:
+        raise ValueError(f"--shards={options.shards} needs --leader-elect: a Lease per shard says who works on it")
     try:
         uvloop.run(serve(options))
     except (StartUpError, AddressError):

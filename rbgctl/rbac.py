@@ -40,8 +40,9 @@ def role() -> RawObject:
     return cluster_role(CLUSTER_ROLE, [*rules, *PROCESS_RULES])
 
 
-LEASE_RULES = (PolicyRule("coordination.k8s.io", "leases", ("create", "get", "update")),)
-"""Leader election, in the operator's namespace only (RBAC-6)."""
+LEASE_RULES = (PolicyRule("coordination.k8s.io", "leases", ("create", "delete", "get", "list", "update")),)
+"""Leader election, in the operator's namespace only (RBAC-6); managers that share the work list all Leases and delete
+those of members that are gone."""
 
 
 def lease_role() -> RawObject:

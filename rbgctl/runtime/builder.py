@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
-from rbgctl.machinery.gvk import GVK, Resource
+from rbgctl.machinery.gvk import GVK, NN, Resource
 from rbgctl.runtime.causes import noting_causes
 from rbgctl.runtime.controller import Controller, ControllerOptions, Reconciler
 from rbgctl.runtime.discovery import RestMapper
@@ -29,6 +29,7 @@ from rbgctl.runtime.kind_options import Form, KindOptions
 from rbgctl.runtime.predicate import Predicate
 from rbgctl.runtime.rbac import READ, PolicyRule, merged
 from rbgctl.runtime.served_kinds import CRD
+from rbgctl.runtime.sharding import ShardKey, own_key
 from rbgctl.runtime.source import InformerSource, Source
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Builder:
         self._user_agent = ""
         self._owns = False
         self._component = ""
+        self._shard_key: ShardKey = own_key
+        self._forgets: Callable[[NN], None] | None = None
 
     def named(self, name: str) -> Self:
         """Name in metrics and logs; the lower-cased kind of `for_` by default (RT-BL-05)."""
@@ -204,6 +207,14 @@ class Builder:
         self._component = component
         return self
 
+    def sharded_by(self, shard_key: ShardKey, *, forgets: Callable[[NN], None] | None = None) -> Self:
+        """Which keys belong together when several managers share the work, by default each for itself; `forgets` is
+        told of every key that another manager takes over.
+        """
+        self._shard_key = shard_key
+        self._forgets = forgets
+        return self
+
     def reconciles_with(self, reconciler: Reconciler) -> Self:
         """The function that is called with a Context for each key."""
         self._reconciler = reconciler
@@ -282,7 +293,12 @@ class Builder:
         controller = manager.new_controller(
             self.name,
             self._reconciler,
-            replace(self._options, max_concurrent=self._options.max_concurrent or manager.concurrency(self._for)),
+            replace(
+                self._options,
+                max_concurrent=self._options.max_concurrent or manager.concurrency(self._for),
+                shard_key=self._shard_key,
+                forgets=self._forgets,
+            ),
             kind=self._for,
             event_component=self._component,
             user_agent=self._user_agent,

@@ -10,6 +10,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,9 @@ from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics, Re
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.reconcile_trace import ReconcileTrace, describe_outcome
 from rbgctl.runtime.reconciler import Context, Reconciler, Result
+from rbgctl.runtime.shard_filter import ShardFilter
+from rbgctl.runtime.sharding import ShardKey, own_key
+from rbgctl.runtime.shards import Shards
 from rbgctl.runtime.source import Source
 from rbgctl.runtime.store import Entry
 from rbgctl.runtime.traced_reads import TracedReads
@@ -41,6 +45,7 @@ _log = structlog.get_logger("rbgctl.runtime.controller")
 
 RECONCILE_TIMEOUT = 120.0
 CACHE_SYNC_TIMEOUT = 120.0
+DROPS_PER_TURN = 200
 
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError, RecursionError, TypeError)
 """Exceptions that mean a defect of the program rather than a state of the world: counted as panics (RT-CT-22)."""
@@ -56,6 +61,8 @@ class ControllerOptions:
     reconcile_timeout: seconds after which a reconcile is cancelled and retried; None waits for ever.
     needs_leader: run only while elected. warmup: fill the queue before that already (RT-CT-16).
     limiter: delays of retries, 5 ms doubling to 1000 s by default.
+    shard_key: which keys belong together when several managers share the work; each key for itself by default.
+    forgets: told of the keys of a shard that another manager takes over, to drop what is remembered of them.
     """
 
     max_concurrent: int | None = None
@@ -65,12 +72,15 @@ class ControllerOptions:
     needs_leader: bool = True
     warmup: bool = True
     limiter: RateLimiter[NN] | None = None
+    shard_key: ShardKey = own_key
+    forgets: Callable[[NN], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSupport:
     """What a manager lends to its controllers. `live` already names the controller's User-Agent.
 
+    shards: those that the process leads, when the work is shared.
     uncached: kinds that their clients read live although they are cached (RT-CL-30).
     """
 
@@ -82,6 +92,7 @@ class ControllerSupport:
     tracing: Tracing = field(default_factory=Tracing)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
+    shards: Shards | None = None
 
 
 class Controller:
@@ -118,6 +129,17 @@ class Controller:
             self.queue = WorkQueue(support.clock, limiter, queue_metrics)
         queue_metrics.measure(self.queue.unfinished_seconds, self.queue.longest_running_seconds)
         self._sources: list[Source] = []
+        self._filter: ShardFilter | None = None
+        if support.shards is not None and self.options.needs_leader:
+            self._filter = ShardFilter(
+                support.shards,
+                self.options.shard_key,
+                kind,
+                support.cache,
+                self.queue,
+                self._sources,
+                self._forget,
+            )
         self._starting: asyncio.Task[None] | None = None
         self._started = False
 
@@ -157,6 +179,8 @@ class Controller:
         await asyncio.shield(self._starting)
 
     async def _start_sources(self) -> None:
+        if self._filter is not None:
+            await self._filter.start()
         await all_of(self._start_one(source) for source in self._sources)
 
     async def _start_one(self, source: Source) -> None:
@@ -208,6 +232,8 @@ class Controller:
             await asyncio.wait([self._starting])
         for source in self._sources:
             source.stop()
+        if self._filter is not None:
+            self._filter.stop()
         self.queue.shut_down()
 
     async def _work(self) -> None:
@@ -233,11 +259,18 @@ class Controller:
             raise
 
     async def _worker(self) -> None:
+        dropped = 0
         while True:
             try:
                 key, priority = await self.queue.get()
             except QueueShutDown:
                 return
+            if self._filter is not None and not self._filter.admits(key):
+                self.queue.done(key)
+                dropped += 1
+                if dropped % DROPS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                continue
             self._metrics.active_workers.inc()
             try:
                 await self._process(key, priority)
@@ -280,12 +313,14 @@ class Controller:
     async def _call(self, ctx: Context) -> tuple[Result, Exception | None]:
         seconds = self.options.reconcile_timeout
         deadline = asyncio.timeout(seconds)
+        shard = nullcontext() if self._filter is None else self._filter.working(ctx.key, deadline)
         try:
             async with deadline:
-                await self._support.cache.caught_up((self.name, ctx.key))
-                if self.kind is not None and self._cached(ctx.key) is None:
-                    self._support.cache.forget_writes((self.name, ctx.key))
-                return await self._reconcile(ctx) or Result(), None
+                with shard:
+                    await self._support.cache.caught_up((self.name, ctx.key))
+                    if self.kind is not None and self._cached(ctx.key) is None:
+                        self._support.cache.forget_writes((self.name, ctx.key))
+                    return await self._reconcile(ctx) or Result(), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -294,6 +329,8 @@ class Controller:
         except TimeoutError as error:
             if not deadline.expired():
                 return Result(), error
+            if self._filter is not None and not self._filter.serves(ctx.key):
+                return Result(), LeadershipUncertain("cancelled: another manager takes over the shard of this key")
             self._metrics.timeouts.inc()
             return Result(), TimeoutError(f"reconcile took longer than {seconds:g} s and was cancelled")
         except BUGS as error:
@@ -363,6 +400,12 @@ class Controller:
             _tracing=support.tracing,
             _metrics=self._metrics,
         )
+
+    def _forget(self, key: NN) -> None:
+        """Another process works on it from now on: it starts without our memory and fences, as we did (RT-CA-22)."""
+        self._support.cache.forget_writes((self.name, key))
+        if self.options.forgets is not None:
+            self.options.forgets(key)
 
     def _cached(self, key: NN) -> Entry | None:
         """The object of a key; None also for a key in a namespace that is not cached."""

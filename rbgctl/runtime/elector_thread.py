@@ -76,6 +76,16 @@ class ElectorThread:
         self._transport = Transport(config, clock=self._clock, observer=self._registry.observe_request)
         self._elections: list[Election] = []
         self._serving: _Serving | None = None
+        self._stays = False
+
+    def stay(self) -> None:
+        """Keep the threads, once they run, while there is no election: more will come. They end with `end`."""
+        self._stays = True
+
+    async def end(self, seconds: float) -> None:
+        """No more elections will come; events get `seconds` to go out."""
+        self._stays = False
+        await self._end_if_idle(seconds)
 
     def election(self, config: ElectionConfig) -> "Election":
         """One more election, not running yet. Raises ValueError for a Lease that has one in this process."""
@@ -114,7 +124,10 @@ class ElectorThread:
         """Forget an election; the threads end with the last one, its events get `seconds` to go out."""
         if election in self._elections:
             self._elections.remove(election)
-        if not self._elections and self._serving is not None:
+        await self._end_if_idle(seconds)
+
+    async def _end_if_idle(self, seconds: float) -> None:
+        if not self._elections and not self._stays and self._serving is not None:
             serving, self._serving = self._serving, None
             await serving.end(seconds)
 
@@ -174,6 +187,10 @@ class Election:
         finally:
             ended.cancel()
             leading.cancel()
+
+    def seen(self, lease: RawObject, seconds: float) -> None:
+        """See `Elector.seen`."""
+        self._elector.seen(lease, seconds)
 
     def remaining(self) -> float:
         """Seconds for which writes are safe; zero means not leading. From any thread, without locks."""

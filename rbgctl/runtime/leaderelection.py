@@ -190,6 +190,11 @@ class Elector:
         self._is_shut = True
         self._expires_at = math.inf
 
+    def seen(self, lease: RawObject, seconds: float) -> None:
+        """Before `run`: this process has watched the Lease elsewhere, unchanged for `seconds` on the own clock."""
+        self._lease = lease
+        self._observed_at = self._clock.monotonic() - seconds
+
     # -- the election -----------------------------------------------------------------------------------------
 
     async def run(

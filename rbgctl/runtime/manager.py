@@ -35,6 +35,7 @@ from rbgctl.runtime.manager_options import LeaderElector, ManagerOptions
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.metrics_server import DEFAULT_ADDRESS, METRICS, Handler, metrics_server
 from rbgctl.runtime.profiling import profiling_server
+from rbgctl.runtime.shards import Shards
 from rbgctl.runtime.tracing import SHUTDOWN_SECONDS, Tracing
 from rbgctl.runtime.transport import Transport
 from rbgctl.runtime.webhook import WebhookServer
@@ -81,6 +82,7 @@ class Manager:
         self.metrics = registry or Registry()
         self.tracing = tracing or Tracing()
         self.elected = asyncio.Event()
+        self.shards = Shards(self.options.shards) if self.options.shards > 1 else None
         self.transport = Transport(
             config,
             clock=self.clock,
@@ -145,10 +147,14 @@ class Manager:
     ) -> None:
         """Run `runnable` with its group: by default the leader's, "other" when its `needs_leader` is False.
 
-        `ready` holds up the groups behind it. Raises StopEngaged while stopping.
+        `ready` holds up the groups behind it. Raises StopEngaged while stopping, ValueError for a leader's runnable
+        that is no controller when the work is divided into shards.
         """
         if group is None:
             group = "leader" if getattr(runnable, "needs_leader", True) else "other"
+        if group == "leader" and self.shards is not None and not isinstance(runnable, Controller):
+            # It would run in every process that leads some shard.
+            raise ValueError(f"{runnable} cannot be divided into shards: only controllers can")
         if group == "webhook" and ready is not None:
             ready = _within(WEBHOOK_READY_SECONDS, str(runnable), ready)
         self._groups[group].add(runnable, ready)
@@ -223,6 +229,7 @@ class Manager:
             tracing=self.tracing,
             clock=self.clock,
             rng=self.rng,
+            shards=self.shards,
         )
         controller = Controller(name, reconciler, support, options, kind=kind, event_component=event_component)
         self._controllers[name] = controller
@@ -270,6 +277,8 @@ class Manager:
         """
         if self._started:
             raise RuntimeError("manager already started")
+        if self.shards is not None and self.options.elector is None:
+            raise RuntimeError("sharing the work needs leader election")
         self._started = True
         for gvk, form in self._needed:
             self.cache.declare(gvk, form=form)

@@ -63,6 +63,7 @@ class ManagerOptions:
     pprof_address: profiles of the process; without a host it listens on localhost only.
     elector: makes the leader elector; None leads at once.
     leader_tolerance: seconds after its lease at which a leader's /healthz fails, None checks nothing (RT-HZ-08).
+    shards: parts into which the keys are divided; with more than one, `elector` must make a ShardedElector.
     """
 
     name: str = "manager"
@@ -85,3 +86,4 @@ class ManagerOptions:
     cache: CacheDefaults = field(default_factory=CacheDefaults)
     elector: "Callable[[Manager], LeaderElector] | None" = None
     leader_tolerance: float | None = None
+    shards: int = 1

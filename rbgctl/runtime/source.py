@@ -35,6 +35,10 @@ class Source(Protocol):
         """Feed nothing more."""
         ...
 
+    def replay(self) -> None:
+        """Feed once more what a first list would have brought; a source without a state feeds nothing."""
+        ...
+
 
 class InformerSource:
     """Events of one cached kind. Without a handler it feeds nothing and only has to be synced before workers start.
@@ -84,6 +88,11 @@ class InformerSource:
         if self._registration is not None:
             self._registration.informer.remove_handler(self._registration)
             self._registration = None
+
+    def replay(self) -> None:
+        if self._registration is not None:
+            for entry in list(self._registration.informer.store.entries()):
+                self.on_add(entry, initial=True)
 
     # -- what the informer calls ------------------------------------------------------------------------------
 
@@ -149,6 +158,9 @@ class ChannelSource:
         self._closed = True
         if self._task is not None:
             self._task.cancel()
+
+    def replay(self) -> None:
+        """What was put in is handled or gone."""
 
     async def _distribute(self, queue: WorkQueue[NN]) -> None:
         while (event := await self._pending.get()) is not None:

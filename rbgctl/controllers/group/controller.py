@@ -25,6 +25,7 @@ from rbgctl.runtime.executor import observe_plan_execute
 from rbgctl.runtime.handler import enqueue_mapped
 from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.predicate import Event, any_of, generation_changed
+from rbgctl.runtime.sharding import own_key
 from rbgctl.runtime.store import Entry, decode_raw
 
 APPLIED = frozenset({identity.FIELD_MANAGER})
@@ -79,18 +80,19 @@ class GroupReconciler:
     """A pass: observe, plan, execute, with the memory that outlives it."""
 
     def __init__(self) -> None:
-        self._memory = Memory()
+        self.memory = Memory()
 
     async def reconcile(self, ctx: Context) -> Result:
-        remember = partial(self._memory.remember, ctx.key)
+        remember = partial(self.memory.remember, ctx.key)
         return await observe_plan_execute(
-            ctx, observe(ctx, self._memory), lambda observed: plan(observed, ctx.now(), remember)
+            ctx, observe(ctx, self.memory), lambda observed: plan(observed, ctx.now(), remember)
         )
 
 
 def declare() -> Builder:
     """The controller, without a connection."""
     with_group_label = LabelSelector.has(labels.GROUP_NAME)
+    reconciler = GroupReconciler()
     return (
         Builder()
         .named(identity.CONTROLLER_GROUP)
@@ -115,5 +117,6 @@ def declare() -> Builder:
         .writes(CONTROLLER_REVISION, "create", "delete")
         .acts_as(identity.MANAGER_GROUP)
         .reports_as(events.COMPONENT_GROUP)
-        .reconciles_with(GroupReconciler().reconcile)
+        .sharded_by(own_key, forgets=reconciler.memory.forget)
+        .reconciles_with(reconciler.reconcile)
     )

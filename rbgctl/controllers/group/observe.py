@@ -119,12 +119,17 @@ class Memory:
             del self.applied[next(iter(self.applied))]
         self.applied[key] = applied
 
+    def forget(self, key: NN) -> None:
+        """The group is gone, or another process works on it."""
+        self.applied.pop(key, None)
+        self.groups.forget(key)
+
 
 async def observe(ctx: Context, memory: Memory) -> Observed | None:
     """None when the group is gone or going: garbage collection does the rest (RBG-26 a and b)."""
     entry = ctx.cache.entry(ROLE_BASED_GROUP, ctx.key)
     if entry is None or entry.header.deletion:
-        memory.applied.pop(ctx.key, None)
+        memory.forget(ctx.key)
         return None
     read = memory.groups.get(entry)
 

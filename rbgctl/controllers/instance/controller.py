@@ -6,7 +6,7 @@ end of a predecessor's pod wakes the successor that waits for the pod's name.
 
 from functools import partial
 
-from rbgctl.api import events, identity
+from rbgctl.api import events, identity, labels
 from rbgctl.api.kinds import ROLE_INSTANCE
 from rbgctl.controllers.instance.observe import PODS, REVISIONS, Memory, observe
 from rbgctl.controllers.instance.plan import plan
@@ -15,10 +15,12 @@ from rbgctl.planning.revisions import CONTROLLER_REVISION
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.controller import Context, Result
 from rbgctl.runtime.executor import observe_plan_execute
+from rbgctl.runtime.sharding import by_label
 
 
 def declare() -> Builder:
     """The controller, not connected yet; each call makes one with a memory of its own."""
+    reconciler = InstanceReconciler()
     return (
         Builder()
         .named(identity.CONTROLLER_INSTANCE)
@@ -32,7 +34,8 @@ def declare() -> Builder:
         .writes(CONTROLLER_REVISION, "create", "patch", "delete")
         .acts_as(identity.MANAGER_INSTANCE)
         .reports_as(events.COMPONENT_INSTANCE)
-        .reconciles_with(InstanceReconciler().reconcile)
+        .sharded_by(by_label(labels.GROUP_NAME), forgets=reconciler.memory.forget)
+        .reconciles_with(reconciler.reconcile)
     )
 
 

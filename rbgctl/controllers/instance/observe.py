@@ -56,6 +56,11 @@ class Memory:
     def remember(self, key: NN, recreation: Recreation) -> None:
         self.recreations[key] = recreation
 
+    def forget(self, key: NN) -> None:
+        """The instance is gone, or another process works on it."""
+        self.recreations.pop(key, None)
+        self.instances.forget(key)
+
     def recreation(self, key: NN, instance: RoleInstance, pods: Iterable[Pod], now: datetime) -> Recreation | None:
         """The one of this instance; forgotten once it is over."""
         found = self.recreations.get(key)
@@ -74,8 +79,7 @@ async def observe(ctx: Context, memory: Memory) -> Observed | None:
     cache, key = ctx.cache, ctx.key
     entry = cache.entry(ROLE_INSTANCE, key)
     if entry is None or entry.header.deletion:
-        memory.recreations.pop(key, None)
-        memory.instances.forget(key)
+        memory.forget(key)
         return None
     raw, instance = memory.instances.get(entry)
     uid = entry.header.uid

@@ -4,7 +4,7 @@ Every change of a set wakes it, its own status writes included: the current revi
 says that all is updated (SFM-18). Of RoleInstances it sees those that a set controls.
 """
 
-from rbgctl.api import events, identity
+from rbgctl.api import events, identity, labels
 from rbgctl.api.kinds import ROLE_INSTANCE, ROLE_INSTANCE_SET
 from rbgctl.controllers.instanceset.observe import INSTANCES, REVISIONS, Memory, observe
 from rbgctl.controllers.instanceset.plan import plan
@@ -12,10 +12,12 @@ from rbgctl.planning.revisions import CONTROLLER_REVISION
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.controller import Context, Result
 from rbgctl.runtime.executor import observe_plan_execute
+from rbgctl.runtime.sharding import by_label
 
 
 def declare() -> Builder:
     """The controller, not connected yet; each call makes one with a memory of its own."""
+    reconciler = InstanceSetReconciler()
     return (
         Builder()
         .named(identity.CONTROLLER_INSTANCE_SET)
@@ -29,7 +31,8 @@ def declare() -> Builder:
         .writes(CONTROLLER_REVISION, "create", "patch", "delete")
         .acts_as(identity.USER_AGENT_INSTANCE_SET_STATEFUL)
         .reports_as(events.COMPONENT_INSTANCE_SET)
-        .reconciles_with(InstanceSetReconciler().reconcile)
+        .sharded_by(by_label(labels.GROUP_NAME), forgets=reconciler.memory.timers.forget)
+        .reconciles_with(reconciler.reconcile)
     )
 
 

@@ -1,0 +1,76 @@
+"""What a manager may do that works in some namespaces only (--namespaces): Roles instead of the ClusterRole.
+
+python -m rbgctl.namespaced_rbac team-a,team-b     prints them as YAML for kubectl apply
+
+Cluster-scoped kinds that controllers read keep a ClusterRole. The checks of CRDs at the start and of those who read
+the metrics (--metrics-secure) need rights on the whole cluster; the manager does without the first, and without
+the others when metrics are off or not secure.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import yaml
+
+from rbgctl import rbac
+from rbgctl.api.kinds import RESOURCES
+from rbgctl.machinery.gvk import RawObject
+from rbgctl.manager import CONTROLLERS
+from rbgctl.runtime.discovery import BUILT_IN, RestMapper
+from rbgctl.runtime.rbac import PolicyRule, cluster_role
+from rbgctl.splitting import select_namespaces
+
+EVENTS: Final = PolicyRule("", "events", ("create", "patch"))
+CLUSTER_SCOPED_ROLE: Final = "rbgs-controller-cluster-scoped-role"
+
+_NAMESPACED: Final = {(r.gvk.group, r.plural): r.namespaced for r in (*BUILT_IN, *RESOURCES)}
+
+
+def objects(namespaces: Sequence[str]) -> list[RawObject]:
+    """The Roles and bindings of the service account that config/rbac ships, for these namespaces. They must exist."""
+    mapper = RestMapper(None, *RESOURCES)
+    rules = [*(rule for make in CONTROLLERS.values() for rule in make().rules(mapper)), EVENTS]
+    inside = [r for r in rules if _is_namespaced(r)]
+    outside = [r for r in rules if not _is_namespaced(r)]
+    made: list[RawObject] = []
+    for namespace in namespaces:
+        role = cluster_role(rbac.CLUSTER_ROLE, inside)
+        made.append({**role, "kind": "Role", "metadata": {"name": rbac.CLUSTER_ROLE, "namespace": namespace}})
+        made.append(_binding("Role", rbac.CLUSTER_ROLE, namespace))
+    if outside:
+        made += [cluster_role(CLUSTER_SCOPED_ROLE, outside), _binding("ClusterRole", CLUSTER_SCOPED_ROLE, "")]
+    made += [rbac.lease_role(), _binding("Role", rbac.LEASE_ROLE, rbac.NAMESPACE)]
+    return made
+
+
+def _is_namespaced(rule: PolicyRule) -> bool:
+    return _NAMESPACED[rule.group, rule.resource.partition("/")[0]]
+
+
+def _binding(kind: str, role: str, namespace: str) -> RawObject:
+    where = {"namespace": namespace} if namespace else {}
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding" if namespace else "ClusterRoleBinding",
+        "metadata": {"name": f"{role}-binding", **where},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": rbac.SERVICE_ACCOUNT, "namespace": rbac.NAMESPACE}],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("namespaces", help="comma-separated")
+    try:
+        namespaces = select_namespaces(parser.parse_args().namespaces)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    yaml.safe_dump_all(objects(namespaces), sys.stdout, sort_keys=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""Leader election when the work is divided: takes, keeps and gives away shards so that every manager has its share.
+
+Every `retry` seconds a manager renews its member Lease, looks at all Leases and follows `shard_leases.decide`:
+
+    free and mine       take part in the election of the shard; once won, and confirmed by another look, open it
+    held and mine       keep it
+    held, not mine      drain it, then release its Lease: the manager that it belongs to takes it at once
+
+The elections themselves, their safety and their timing are those of `leaderelection`, one per shard. A shard that is
+lost instead of given away ends the process, as lost leadership does.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from rbgctl.machinery.gvk import RawObject
+from rbgctl.runtime.clock import Clock
+from rbgctl.runtime.errors import ApiError, TransportError
+from rbgctl.runtime.events import Broadcaster
+from rbgctl.runtime.lease_record import LEASE
+from rbgctl.runtime.manager_options import LeaderElector
+from rbgctl.runtime.shard_leases import Decision, LeaseBook, decide
+from rbgctl.runtime.shard_members import Membership
+from rbgctl.runtime.shards import Shards
+
+_log = structlog.get_logger("rbgctl.runtime.shards")
+
+DRAIN_SECONDS = 20.0
+CLOSE_SECONDS = 2.0
+JITTER = 0.1
+
+
+class Elections(Protocol):
+    """Makes the elections of shards; `sharded_election.ThreadElections` does."""
+
+    def of(self, shard: int, lease: RawObject | None, seconds: float) -> LeaderElector:
+        """A new one; `lease` is known to have been unchanged for `seconds`, so that need not be watched again."""
+        ...
+
+    async def end(self, seconds: float) -> None:
+        """There will be no more."""
+        ...
+
+
+class _Campaign:
+    """Taking part in the election of one shard, from the try to the release."""
+
+    def __init__(self, shard: int, election: LeaderElector, wake: asyncio.Event) -> None:
+        self.shard = shard
+        self.election = election
+        self.won = False
+        self.leaving: asyncio.Task[None] | None = None
+        self._given_up = False
+        self._wake = wake
+        self._task = asyncio.create_task(election.run(self._started), name=f"election of shard {shard}")
+        self._task.add_done_callback(lambda _: wake.set())
+
+    async def _started(self) -> None:
+        self.won = True
+        self._wake.set()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the election ended although nobody gave it up."""
+        return self._task.done() and not self._given_up
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it ended, or could not be handed over."""
+        for task in (self.leaving, self._task):
+            if task is not None and task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+    async def stop(self, *, release: bool) -> None:
+        """Withdraw, or release what was won."""
+        self._given_up = True
+        await self.election.stop(release=release)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class ShardedElector:
+    """A `LeaderElector` for `shards`. `run` it on the loop of the controllers.
+
+    retry: seconds between looks. drain_seconds: given to running reconciles of a shard that is handed over; what still
+    runs then is cancelled. events: where it is said why nothing may be led; not gated, and run from here.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        membership: Membership,
+        elections: Elections,
+        *,
+        base: str,
+        identity: str,
+        clock: Clock,
+        rng: random.Random,
+        retry: float = 2.0,
+        request_timeout: float = 5.0,
+        drain_seconds: float = DRAIN_SECONDS,
+        events: Broadcaster | None = None,
+    ) -> None:
+        self._shards = shards
+        self._membership = membership
+        self._elections = elections
+        self._identity = identity
+        self._clock = clock
+        self._rng = rng
+        self._retry = retry
+        self._request_timeout = request_timeout
+        self._drain_seconds = drain_seconds
+        self._events = events
+        self._lease = {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.kind,
+            "metadata": {"namespace": membership.namespace, "name": base},
+        }
+        self._book = LeaseBook(base)
+        self._campaigns: dict[int, _Campaign] = {}
+        self._wake = asyncio.Event()
+        self._told: tuple[str, tuple[str, ...]] = ("", ())
+        self._task: asyncio.Task[None] | None = None
+        self._delivery: asyncio.Task[None] | None = None
+        self._log = _log.bind(lease=base, identity=identity)
+
+    def remaining(self) -> float:
+        """See `Shards.remaining`."""
+        return self._shards.remaining()
+
+    def healthy(self, tolerance: float) -> bool:
+        """Whether all shards that are led are renewed in time."""
+        return all(c.election.healthy(tolerance) for c in self._campaigns.values())
+
+    async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
+        """Call `on_started` at once: workers drop all keys until a shard is open. Return when a shard was lost, or
+        after `stop`; a cancellation only ends the waiting.
+        """
+        self._task = asyncio.create_task(self._rounds(on_started), name="shards")
+        await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.result()
+
+    async def _rounds(self, on_started: Callable[[], Awaitable[None]]) -> None:
+        if self._events is not None:
+            self._delivery = asyncio.create_task(self._events.run(), name="events about shards")
+        await on_started()
+        while True:
+            self._wake.clear()
+            await self._turn()
+            if self._lost():
+                self._shards.shut()
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._retry * self._rng.uniform(1 - JITTER, 1 + JITTER)):
+                    await self._wake.wait()
+
+    def _lost(self) -> bool:
+        for campaign in self._campaigns.values():
+            if campaign.lost or campaign.error is not None:
+                self._log.error("shard lost", shard=campaign.shard, error=str(campaign.error or ""))
+                return True
+        return False
+
+    async def stop(self, *, release: bool) -> None:
+        """Give back all shards, then the place among the members, when `release` says that nothing writes any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        campaigns = list(self._campaigns.values())
+        leaving = [c.leaving for c in campaigns if c.leaving is not None]
+        for task in leaving:
+            task.cancel()
+        if leaving:
+            await asyncio.wait(leaving)
+        self._shards.shut()
+        await asyncio.gather(*(c.stop(release=release and not c.lost) for c in campaigns))
+        if release:
+            with contextlib.suppress(ApiError, TransportError, TimeoutError):
+                async with asyncio.timeout(self._request_timeout):
+                    await self._membership.leave()
+
+    async def close(self, seconds: float) -> None:
+        """Forget all elections: nothing of the process can write any more."""
+        await asyncio.gather(*(c.election.close(seconds) for c in self._campaigns.values()))
+        self._campaigns.clear()
+        await self._elections.end(seconds)
+        if self._events is not None and self._delivery is not None:
+            await self._events.stop(seconds)
+            self._delivery.cancel()
+            await asyncio.wait([self._delivery])
+
+    async def _turn(self) -> None:
+        self._settle()
+        won_before = {s for s, c in self._campaigns.items() if c.won}
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                await self._membership.renew()
+            async with asyncio.timeout(self._request_timeout):
+                leases = await self._membership.look()
+        except (ApiError, TransportError, TimeoutError) as error:
+            self._log.warning("shards of other managers not seen", error=str(error) or type(error).__name__)
+            return
+        view = self._book.look(leases, self._clock.monotonic())
+        held = {s for s, c in self._campaigns.items() if c.won}
+        decision = decide(view, self._identity, self._shards.count, held)
+        self._tell(decision)
+        for shard, campaign in list(self._campaigns.items()):
+            if campaign.leaving is not None or campaign.lost:
+                continue
+            if not (campaign.won or shard in decision.take) or (campaign.won and shard not in decision.keep):
+                # Beside somebody who works on the same keys already there is no time for what runs.
+                self._hand_over(campaign, 0.0 if decision.refused else self._drain_seconds)
+            elif shard in won_before and not self._shards.serves(shard):
+                self._log.info("shard opened", shard=shard)
+                await self._shards.open(shard, campaign.election.remaining)
+        for shard in sorted(decision.take - self._campaigns.keys()):
+            lease, seconds = view.leases.get(shard, (None, 0.0))
+            self._campaigns[shard] = _Campaign(shard, self._elections.of(shard, lease, seconds), self._wake)
+        with contextlib.suppress(ApiError, TransportError, TimeoutError):
+            async with asyncio.timeout(self._request_timeout):
+                await self._membership.bury(view.expired)
+
+    def _settle(self) -> None:
+        for shard, campaign in list(self._campaigns.items()):
+            if campaign.leaving is not None and campaign.leaving.done() and campaign.leaving.exception() is None:
+                del self._campaigns[shard]
+
+    def _hand_over(self, campaign: _Campaign, seconds: float) -> None:
+        async def leave() -> None:
+            if campaign.won:
+                self._log.info("handing over shard", shard=campaign.shard)
+            await self._shards.drain(campaign.shard, seconds)
+            await campaign.stop(release=True)
+            await campaign.election.close(CLOSE_SECONDS)
+
+        campaign.leaving = asyncio.create_task(leave(), name=f"hand-over of shard {campaign.shard}")
+        campaign.leaving.add_done_callback(lambda _: self._wake.set())
+
+    def _tell(self, decision: Decision) -> None:
+        told, self._told = self._told, (decision.refused, decision.strangers)
+        if decision.refused and decision.refused != told[0]:
+            self._log.warning("no shard may be led", reason=decision.refused)
+            if self._events is not None:
+                recorder = self._events.recorder(self._identity)
+                recorder.event(self._lease, "Warning", "NotSharing", decision.refused)
+        elif told[0] and not decision.refused:
+            self._log.info("shards may be led again")
+        if decision.strangers and decision.strangers != told[1]:
+            self._log.warning("managers with another number of shards wait", members=decision.strangers)
