@@ -10,7 +10,7 @@ from rbgctl.controllers.group.discovery import config_map_step, mode_step
 from rbgctl.controllers.group.observe import AppliedConfig, Observed, ready_message
 from rbgctl.controllers.group.roles import RoleOutcome, decide_roles
 from rbgctl.controllers.group.service import effective_name
-from rbgctl.controllers.group.status import desired_status, refusal_phrase, status_step, waited_for
+from rbgctl.controllers.group.status import desired_status, refusal_phrase, status_step, waited_for, without_past
 from rbgctl.machinery.plan import InOrder, Plan, PlannedEvent, Step, Together
 from rbgctl.planning.group_revision import GroupResolution, resolve_group, truncate_group
 
@@ -35,6 +35,8 @@ def plan(observed: Observed, now: datetime, remember: Callable[[AppliedConfig], 
 
     def report(failures: Sequence[Exception]) -> Sequence[Step]:
         status = desired_status(observed, outcomes, failures, now) if failures else hoped
+        if failures and mode is not None:
+            status = without_past(status)
         step = status_step(observed, status, moved=mode is not None)
         return [step] if step else []
 
@@ -78,6 +80,8 @@ def _refusal(observed: Observed) -> _Refusal | None:
 
 def _refused(observed: Observed, now: datetime, refusal: _Refusal) -> Plan:
     status = desired_status(observed, (), (), now, refused=refusal.text)
+    if mode_step(observed) is not None:
+        status = without_past(status)
 
     def report(_failures: Sequence[Exception]) -> Sequence[Step]:
         step = status_step(observed, status)

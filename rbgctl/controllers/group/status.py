@@ -84,6 +84,14 @@ def desired_status(
     }
 
 
+def without_past(status: Mapping[str, Any]) -> dict[str, Any]:
+    """`status` of a group whose discovery mode is not recorded yet: conditions only.
+
+    Counts of roles would make it look like a group of an old release, which gets another mode (RBG-44).
+    """
+    return {"conditions": status["conditions"]}
+
+
 def status_step(observed: Observed, status: Mapping[str, Any], *, moved: bool = False) -> Apply | None:
     """Write the status unless it says so already (RBG-50).
 

@@ -1,12 +1,14 @@
 """What the group controller does not act on, and how it says so."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from unit.controllers.group.world import World, applied, group, role
 
 from rbgctl.api import annotations
-from rbgctl.machinery.plan import Delete
+from rbgctl.controllers.group.plan import plan
+from rbgctl.machinery.plan import Apply, Delete, writes
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,23 @@ def test_a_rollout_that_could_never_move_is_refused(rolling: dict[str, Any], rep
     world = World(group(role("web", replicas, rolloutStrategy=strategy)))
     world.step()
     assert ("shop-web" in world.workloads) == works
+
+
+def test_a_group_that_was_refused_first_is_no_group_of_an_old_release() -> None:
+    """RBG-44: what is said about it before its mode is recorded must not decide the mode."""
+    world = World(group(role("a", 1, "b"), role("b", 1, "a")))
+    world.settle()
+    assert set(world.group["status"]) == {"conditions"}
+    world.group["spec"] = group(role("a"), role("b"))["spec"]
+    world.settle()
+    assert world.group["metadata"]["annotations"][annotations.DISCOVERY_CONFIG_MODE] == annotations.DISCOVERY_REFINE
+
+
+def test_a_first_pass_that_fails_does_not_make_it_one_either() -> None:
+    """RBG-44."""
+    observed = World(group(role("a"))).observed()
+    decided = plan(observed, datetime(2026, 1, 1, tzinfo=UTC), lambda _: None)
+    assert decided.finally_ is not None
+    (status,) = writes(decided.finally_((OSError("no connection"),)))
+    assert isinstance(status, Apply)
+    assert set(status.obj["status"]) == {"conditions"}
