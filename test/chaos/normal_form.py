@@ -26,12 +26,17 @@ def normal(value: Any, at: str = "") -> Any:
         case dict():
             return {k: normal(v, k) for k, v in value.items() if k not in _DROPPED.get(at, ())}
         case list():
-            found = [normal(v, at) for v in value]
+            found = [normal(v, at) for v in value if not (at == "conditions" and _is_overcome(v))]
             return sorted(found, key=str) if at == "conditions" else found
         case str():
             return _TIME.sub("TIME", _TOKEN.sub("kube-api-access", value))
         case _:
             return value
+
+
+def _is_overcome(condition: dict[str, Any]) -> bool:
+    """A failure that is over stays as a condition that is False; a calm run never had it."""
+    return condition["type"] in {"FailedScale", "FailedUpdate"} and condition["status"] == "False"
 
 
 async def snapshot(client: LiveClient, kinds: Iterable[GVK], namespace: str) -> dict[str, RawObject]:
