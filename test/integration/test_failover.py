@@ -1,6 +1,6 @@
 """Two managers with leader election on a real API server: killed, stopped and paused in the middle of work.
 
-They work on one namespace, so several pairs can do so side by side.
+Pairs that work on one namespace each can do so side by side.
 Each manager process is a user of its own, so the audit log of the API server says who wrote when.
 """
 
@@ -46,13 +46,14 @@ KILLS = int(os.environ.get("NIGHTLY_KILLS", "50"))
 
 @dataclass
 class Fleet:
-    """Managers of one namespace, and a user who never stops creating and editing groups there."""
+    """Managers, everywhere or of one namespace, and a user who never stops creating and editing groups there."""
 
     env: EnvTest
     client: LiveClient
     namespace: str
     offset: int
-    speed: Speed = DEFAULT
+    speed: Speed
+    everywhere: bool
     replicas: list[Replica] = field(default_factory=list)
     edits: int = 0
 
@@ -60,7 +61,7 @@ class Fleet:
         """A replica that takes part in the election by the time this returns."""
         name = f"{self._prefix}{len(self.replicas) + 1}"
         kubeconfig = self.env.write_kubeconfig(self.env.config_for_user(name, [GROUP]), name)
-        arguments = [f"--namespaces={self.namespace}"]
+        arguments = [f"--namespaces={','.join(self._namespaces)}"]
         if self.speed != DEFAULT:
             arguments += [
                 f"--leader-election-lease-duration={self.speed.lease:g}s",
@@ -86,8 +87,12 @@ class Fleet:
         return f"replica-{self.namespace}-"
 
     @property
+    def _namespaces(self) -> list[str]:
+        return [] if self.everywhere else [self.namespace]
+
+    @property
     def lease_key(self) -> NN:
-        return NN(rbac.NAMESPACE, splitting.lease_name(CONTROLLERS, CONTROLLERS, [self.namespace]))
+        return NN(rbac.NAMESPACE, splitting.lease_name(CONTROLLERS, CONTROLLERS, self._namespaces))
 
     def writes(self) -> list[Write]:
         written = leader_writes(self.env.audit_log, self.offset, rbac.NAMESPACE)
@@ -96,8 +101,9 @@ class Fleet:
     async def wrote(self, replica: Replica) -> float:
         """When its first write arrived at the API server; waits until there is one."""
         async with asyncio.timeout(60):
-            while not (times := [w.begun for w in self.writes() if w.user == replica.name]):
-                await asyncio.sleep(0.1)  # a file that grows tells nobody
+            # A file that grows tells nobody.
+            while not (times := [w.begun for w in self.writes() if w.user == replica.name]):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
         return min(times)
 
     async def works(self, replica: Replica) -> None:
@@ -130,9 +136,9 @@ async def env() -> AsyncIterator[EnvTest]:
 
 
 @contextlib.asynccontextmanager
-async def made(env: EnvTest, speed: Speed) -> AsyncIterator[Fleet]:
+async def managers(env: EnvTest, speed: Speed, *, everywhere: bool = False) -> AsyncIterator[Fleet]:
     client = env.client(user_agent="user")
-    fleet = Fleet(env, client, await new_namespace(client), env.audit_log.stat().st_size, speed)
+    fleet = Fleet(env, client, await new_namespace(client), env.audit_log.stat().st_size, speed, everywhere)
     churning = asyncio.create_task(fleet.churn())
     try:
         yield fleet
@@ -140,17 +146,14 @@ async def made(env: EnvTest, speed: Speed) -> AsyncIterator[Fleet]:
         churning.cancel()
         await asyncio.wait([churning])
         await fleet.end()
+        # Others wait for nobody who is gone.
+        await client.delete(LEASE, fleet.lease_key)
 
 
 @pytest.fixture
-async def fleet(env: EnvTest) -> AsyncIterator[Fleet]:
-    async with made(env, DEFAULT) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-async def fast_fleet(env: EnvTest) -> AsyncIterator[Fleet]:
-    async with made(env, FAST) as fleet:
+async def fleet(env: EnvTest, request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
+    """With the default durations, unless a test asks for others."""
+    async with managers(env, getattr(request, "param", DEFAULT), everywhere=True) as fleet:
         yield fleet
 
 
@@ -204,13 +207,11 @@ async def kill_leaders(fleet: Fleet, rng: random.Random, rounds: int, bound: flo
 
 
 @pytest.mark.timeout(600)
-async def test_a_killed_leader_is_replaced_within_25_seconds_and_never_two_write(
-    fleet: Fleet, fast_fleet: Fleet
-) -> None:
+async def test_a_killed_leader_is_replaced_within_25_seconds_and_never_two_write(env: EnvTest) -> None:
     """RT-AC-05, RT-LE-22: five times kill -9 at a random moment, two of them with the default durations."""
-    async with asyncio.TaskGroup() as both:
+    async with managers(env, DEFAULT) as fleet, managers(env, FAST) as fast, asyncio.TaskGroup() as both:
         both.create_task(kill_leaders(fleet, random.Random(5), 2, FAILOVER_SECONDS))
-        both.create_task(kill_leaders(fast_fleet, random.Random(6), 3, FAST_FAILOVER_SECONDS))
+        both.create_task(kill_leaders(fast, random.Random(6), 3, FAST_FAILOVER_SECONDS))
 
 
 @pytest.mark.nightly
@@ -219,9 +220,9 @@ async def test_fifty_killed_leaders(fleet: Fleet) -> None:  # RT-AC-05
     await kill_leaders(fleet, random.Random(), KILLS, FAILOVER_SECONDS)
 
 
-async def test_a_leader_that_was_paused_beyond_its_lease_writes_nothing_and_ends(fast_fleet: Fleet) -> None:
+@pytest.mark.parametrize("fleet", [FAST], indirect=True)
+async def test_a_leader_that_was_paused_beyond_its_lease_writes_nothing_and_ends(fleet: Fleet) -> None:
     """RT-MG-27: it wakes up with a full queue, and another leader at work."""
-    fleet = fast_fleet
     leader = await fleet.add()
     await fleet.works(leader)
     standby = await fleet.add()
