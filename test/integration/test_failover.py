@@ -35,7 +35,7 @@ GROUP = "rbg-managers"
 EVENT = GVK("", "v1", "Event")
 
 DEFAULT = Speed(lease=15, renew=10, retry=2)
-FAST = Speed(lease=6, renew=3, retry=1)
+FAST = Speed(lease=9, renew=6, retry=1)
 
 FAILOVER_SECONDS = 25.0
 FAST_FAILOVER_SECONDS = FAILOVER_SECONDS - DEFAULT.lease + FAST.lease
@@ -109,7 +109,11 @@ class Fleet:
     async def works(self, replica: Replica) -> None:
         """Until it leads and reconciles: a group that is made now gets its set from it."""
         await replica.says("successfully acquired lease")
-        await self.made(f"probe-{replica.name}")
+        try:
+            await self.made(f"probe-{replica.name}")
+        except AssertionError as error:
+            error.add_note(replica.tail())
+            raise
 
     async def made(self, name: str, timeout: float = 60.0) -> None:
         await self.client.apply(group(self.namespace, role("web"), name=name), field_manager="user")
@@ -194,6 +198,7 @@ async def kill_leaders(fleet: Fleet, rng: random.Random, rounds: int, bound: flo
         standby = await fleet.add()
         await asyncio.sleep(rng.uniform(0.0, 4.5))
         edits = fleet.edits
+        assert leader.alive, f"it ended before it was killed:\n{leader.tail()}"
         killed = await leader.kill()
         await fleet.works(standby)
         assert fleet.edits > edits
