@@ -3,6 +3,7 @@
     main thread and loop                     election thread and loop              watchdog thread
     Election.run(on_started) ---submit--->   Elector.run: renews, gives up         ends the process when a leader's
     Election.remaining() <---one float----   own Transport, two connections        time is over (RT-LE-33)
+                                             and one per watch of a standby
 
 One thread carries any number of elections, each on a Lease of its own. It shares nothing with the rest of the process:
 neither connections nor credentials nor a rate limiter (RT-LE-31). It begins with the first election that runs and ends
@@ -17,10 +18,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import structlog
 
 from rbgctl.machinery.gvk import RawObject
@@ -28,12 +27,11 @@ from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.errors import ApiError
 from rbgctl.runtime.events import FLUSH_SECONDS, Broadcaster
 from rbgctl.runtime.leaderelection import ElectionConfig, ElectionObserver, Elector
-from rbgctl.runtime.lease_record import LEASE
+from rbgctl.runtime.lease_requests import LeaseRequests, LeaseWatch
 from rbgctl.runtime.metrics import Registry
-from rbgctl.runtime.transport import Pool, Transport
+from rbgctl.runtime.transport import Transport
 
 _log = structlog.get_logger("rbgctl.runtime.elector_thread")
 
@@ -101,7 +99,8 @@ class ElectorThread:
         """The algorithm of an election, with what it needs to talk and to be seen."""
         requests = LeaseRequests(self._transport, config.namespace, config.name, self._user_agent)
         observer = _Observer(self, config)
-        return Elector(config, requests, clock=self._clock, rng=self._rng, observer=observer)
+        watch = LeaseWatch(requests, clock=self._clock, rng=self._rng)
+        return Elector(config, requests, clock=self._clock, rng=self._rng, observer=observer, hints=watch)
 
     @property
     def registry(self) -> Registry:
@@ -240,47 +239,6 @@ class Election:
                 async with asyncio.timeout(END_SECONDS):
                     await self._running.wait()
         await self._thread.close(self, seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseRequests:
-    """A `LeaseClient` over HTTP, on the two connections that are for Leases only."""
-
-    transport: Transport
-    namespace: str
-    name: str
-    user_agent: str
-
-    async def get(self, timeout: float) -> RawObject:
-        return await self._call("GET", f"{self._collection}/{self.name}", None, timeout)
-
-    async def create(self, lease: RawObject, timeout: float) -> RawObject:
-        return await self._call("POST", self._collection, lease, timeout)
-
-    async def update(self, lease: RawObject, timeout: float) -> RawObject:
-        return await self._call("PUT", f"{self._collection}/{self.name}", lease, timeout)
-
-    @property
-    def _collection(self) -> str:
-        return f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
-
-    async def _call(self, method: str, path: str, lease: RawObject | None, timeout: float) -> RawObject:
-        answer = await self.transport.request(
-            method,
-            path,
-            body=orjson.dumps(lease) if lease is not None else None,
-            content_type="application/json" if lease is not None else None,
-            pool=Pool.LEASE,
-            timeout=timeout,
-            user_agent=self.user_agent,
-            gated=False,
-        )
-        if not 200 <= answer.status < 300:
-            raise ApiError.from_response(
-                method, answer.status, answer.headers, answer.body, gvk=LEASE, resource="leases", name=self.name
-            )
-        found: RawObject = orjson.loads(answer.body)
-        return found
 
 
 class _Observer(ElectionObserver):

@@ -32,6 +32,30 @@ async def all_of(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise failed.exceptions[0] from None
 
 
+@dataclass(frozen=True, slots=True)
+class FunctionRunnable:
+    """A coroutine function as a Runnable."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def ready_within(seconds: float, name: str, ready: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """A ready check that raises TimeoutError, naming the runnable, after `seconds`."""
+
+    async def wait() -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await ready()
+        except TimeoutError:
+            raise TimeoutError(f"{name} was not ready after {seconds:g} s") from None
+
+    return wait
+
+
 class StopEngaged(RuntimeError):
     """Nothing can be added any more."""
 

@@ -10,85 +10,34 @@ the record, which is later. So with T the moment the last successful renewal was
     T + 14    lease - margin/2        the watchdog ends the process (elector_thread)
     T + 15    lease                   the first moment at which another process may lead
 
+Those who wait look at the record every 2 to 4.4 s, and at once when they hear that its holder gave it up. Hearing is
+no knowledge: whether the Lease is free is decided by what the look finds.
+
 A lease that was lost is never released; one that is given up is released only after the owner has ended its writes.
 """
 
 import asyncio
 import math
-import os
 import random
-import socket
-import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
 
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.clock import Clock
+from rbgctl.runtime.election_config import ElectionConfig, new_identity
 from rbgctl.runtime.errors import Conflict, NotFound
 from rbgctl.runtime.lease_record import LEASE, LeaseRecord, micro_time
 
 _log = structlog.get_logger("rbgctl.runtime.leaderelection")
 
+__all__ = ["ElectionConfig", "ElectionObserver", "Elector", "LeaseClient", "ReleaseHints", "new_identity"]
+
 JITTER = 2.2
-MIN_REQUEST_TIMEOUT = 1.0
+HERD_SECONDS = 0.2
+"""Those who hear of a release spread their tries over so long."""
 RELEASE_PAUSE = 0.2
-
-
-def new_identity() -> str:
-    """A holder identity of this process start: `<hostname>_<uuid4>` (RT-ID-02, RT-LE-16)."""
-    return f"{socket.gethostname()}_{uuid.UUID(bytes=os.urandom(16), version=4)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElectionConfig:
-    """Which Lease, as whom, and how fast. Seconds; raises ValueError for values that are not safe (RT-LE-02, RT-LE-30).
-
-    lease: others may take over so long after the last renewal. renew: a leader whose renewals fail gives up after it.
-    retry: between renewals. margin: writes stop so long before `lease` is over. labels: set on the Lease.
-    """
-
-    namespace: str
-    name: str
-    identity: str
-    lease: float = 15.0
-    renew: float = 10.0
-    retry: float = 2.0
-    release_on_stop: bool = True
-    margin: float = 2.0
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        given = {"namespace of the Lease": self.namespace, "name of the Lease": self.name, "identity": self.identity}
-        for what, text in given.items():
-            if not text:
-                raise ValueError(f"leader election needs the {what}")
-        durations = {"lease duration": self.lease, "renew deadline": self.renew, "retry period": self.retry}
-        for what, seconds in {**durations, "margin": self.margin}.items():
-            if seconds <= 0:
-                raise ValueError(f"the {what} must be positive, not {seconds:g} s")
-        if self.lease != math.floor(self.lease):
-            raise ValueError(f"the lease duration is {self.lease:g} s, but a Lease stores whole seconds")
-        if self.lease <= self.renew:
-            raise ValueError(
-                f"the lease duration ({self.lease:g} s) must be longer than the renew deadline ({self.renew:g} s)"
-            )
-        if self.renew <= 1.2 * self.retry:
-            raise ValueError(
-                f"the renew deadline ({self.renew:g} s) must exceed 1.2 times the retry period ({self.retry:g} s)"
-            )
-        if self.retry + self.renew > self.lease - self.margin:
-            raise ValueError(
-                f"retry period and renew deadline ({self.retry:g} + {self.renew:g} s) must end {self.margin:g} s "
-                f"before the lease duration ({self.lease:g} s)"
-            )
-
-    @property
-    def request_timeout(self) -> float:
-        """Seconds for one request (RT-LE-03)."""
-        return max(self.renew / 2, MIN_REQUEST_TIMEOUT)
 
 
 class LeaseClient(Protocol):
@@ -99,6 +48,18 @@ class LeaseClient(Protocol):
     async def create(self, lease: RawObject, timeout: float) -> RawObject: ...
 
     async def update(self, lease: RawObject, timeout: float) -> RawObject: ...
+
+
+class ReleaseHints(Protocol):
+    """Hears of releases before the next look at the Lease is due.
+
+    Nothing depends on it: a hint makes the elector look at once, and a late, doubled, false or missing one changes only
+    when that happens.
+    """
+
+    async def follow(self, hint: Callable[[], None]) -> None:
+        """Call `hint` whenever the Lease is seen without a holder, until cancelled."""
+        ...
 
 
 class ElectionObserver:
@@ -128,9 +89,11 @@ class Elector:
         clock: Clock,
         rng: random.Random,
         observer: ElectionObserver | None = None,
+        hints: ReleaseHints | None = None,
     ) -> None:
         self.config = config
         self._client = client
+        self._hints = hints
         self._clock = clock
         self._rng = rng
         self._observer = observer or ElectionObserver()
@@ -235,12 +198,40 @@ class Elector:
 
     async def _acquire(self) -> None:
         self._log.info("attempting to acquire leader lease")
-        while not await self._try():
-            await self._clock.sleep(self.config.retry * self._rng.uniform(1.0, JITTER))
+        hinted = asyncio.Event()
+        following: asyncio.Task[None] | None = None
+        try:
+            while not await self._try():
+                if following is None and self._hints is not None:
+                    following = asyncio.create_task(self._follow(self._hints, hinted.set))
+                await self._next_try_is_due(hinted)
+                # One that comes during the try counts for the next: what the try read may be older.
+                hinted.clear()
+        finally:
+            if following is not None:
+                following.cancel()
         self._leading = True
         self._log.info("successfully acquired lease")
         self._observer.leads(True)
         self._tell("became leader")
+
+    async def _next_try_is_due(self, hinted: asyncio.Event) -> None:
+        """A random polling interval (RT-LE-10), cut short by a hint."""
+        polling = asyncio.ensure_future(self._clock.sleep(self.config.retry * self._rng.uniform(1.0, JITTER)))
+        hearing = asyncio.ensure_future(hinted.wait())
+        try:
+            await asyncio.wait({polling, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            if not polling.done():
+                await self._clock.sleep(self._rng.uniform(0.0, HERD_SECONDS))
+        finally:
+            polling.cancel()
+            hearing.cancel()
+
+    async def _follow(self, hints: ReleaseHints, hint: Callable[[], None]) -> None:
+        try:
+            await hints.follow(hint)
+        except Exception as error:  # noqa: BLE001 - polling finds releases as well, only later
+            self._log.warning("no hints about releases", error=str(error), error_type=type(error).__name__)
 
     async def _renew(self, starting: "asyncio.Task[None]") -> None:
         retry, renew = self.config.retry, self.config.renew

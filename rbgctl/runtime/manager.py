@@ -1,7 +1,7 @@
 """Owns what controllers share, and starts and stops everything in order (RT-MG-01 to RT-MG-30).
 
 start   http servers, webhooks, caches (until synced), others, warm-up, and once elected the leader group
-stop    readiness off, others, leader group, events, elector, caches, webhooks, http servers; all within one budget
+stop    readiness off, then as `shutdown` says
 
 Nothing connects before `run`: managers and controllers can be made, and their rights listed, without a cluster.
 """
@@ -9,8 +9,8 @@ Nothing connects before `run`: managers and controllers can be made, and their r
 import asyncio
 import os
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -24,9 +24,9 @@ from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Controller, ControllerOptions, ControllerSupport, Reconciler
 from rbgctl.runtime.discovery import RestMapper
-from rbgctl.runtime.events import FLUSH_SECONDS, Broadcaster, Recorder
+from rbgctl.runtime.events import Broadcaster, Recorder
 from rbgctl.runtime.garbage import collector_paused, unfreeze
-from rbgctl.runtime.groups import Runnable, RunnableGroup, StopEngaged
+from rbgctl.runtime.groups import FunctionRunnable, Runnable, RunnableGroup, StopEngaged, ready_within
 from rbgctl.runtime.health import Check, Endpoint, LoopMonitor, health_app, ping
 from rbgctl.runtime.http_server import HttpServer, parse_address
 from rbgctl.runtime.kind_options import Form, KindOptions
@@ -36,7 +36,8 @@ from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.metrics_server import DEFAULT_ADDRESS, METRICS, Handler, metrics_server
 from rbgctl.runtime.profiling import profiling_server
 from rbgctl.runtime.shards import Shards
-from rbgctl.runtime.tracing import SHUTDOWN_SECONDS, Tracing
+from rbgctl.runtime.shutdown import Shutdown, ShutdownTimeout
+from rbgctl.runtime.tracing import Tracing
 from rbgctl.runtime.transport import Transport
 from rbgctl.runtime.webhook import WebhookServer
 
@@ -46,9 +47,6 @@ Group = Literal["http", "webhook", "cache", "other", "leader"]
 
 _GROUPS = ("http", "webhook", "cache", "other", "warmup", "leader")
 WEBHOOK_READY_SECONDS = 10.0
-REAP_SECONDS = 0.5
-LAST_WORDS_SECONDS = 0.5
-"""For events of a leader to go out while others wait for its lease."""
 
 
 class LeaderElectionLost(Exception):
@@ -56,10 +54,6 @@ class LeaderElectionLost(Exception):
 
     def __init__(self) -> None:
         super().__init__("leader election lost")
-
-
-class ShutdownTimeout(Exception):
-    """Some runnables did not end within the graceful shutdown budget."""
 
 
 class Manager:
@@ -137,7 +131,7 @@ class Manager:
             tolerance = self.options.leader_tolerance
             if tolerance is not None:
                 self._checks["healthz"]["leaderElection"] = partial(self._leadership.check, tolerance)
-        self._groups["cache"].add(_Running("caches", self.cache.run), self._caches_synced)
+        self._groups["cache"].add(FunctionRunnable("caches", self.cache.run), self._caches_synced)
         self._groups["http"].add(self.loop_monitor)
 
     # -- putting together -------------------------------------------------------------------------------------
@@ -156,7 +150,7 @@ class Manager:
             # It would run in every process that leads some shard.
             raise ValueError(f"{runnable} cannot be divided into shards: only controllers can")
         if group == "webhook" and ready is not None:
-            ready = _within(WEBHOOK_READY_SECONDS, str(runnable), ready)
+            ready = ready_within(WEBHOOK_READY_SECONDS, str(runnable), ready)
         self._groups[group].add(runnable, ready)
 
     def add_check(self, endpoint: Endpoint, name: str, check: Check) -> None:
@@ -239,7 +233,7 @@ class Manager:
         """Run a controller, warmed up before the election when it wants that."""
         self.add(controller)
         if controller.options.warmup and controller.needs_leader and self.options.elector is not None:
-            self._groups["warmup"].add(_Running(f"warmup of {controller}", controller.warmup))
+            self._groups["warmup"].add(FunctionRunnable(f"warmup of {controller}", controller.warmup))
 
     @property
     def controllers(self) -> Mapping[str, Controller]:
@@ -380,76 +374,17 @@ class Manager:
     async def _stop(
         self, starting: asyncio.Task[None], events: asyncio.Task[None], *, budget: float | None
     ) -> ShutdownTimeout | None:
-        loop = asyncio.get_running_loop()
-        ends = None if budget is None else loop.time() + budget
-
-        def left() -> float | None:
-            return None if ends is None else max(0.0, ends - loop.time())
-
         self._stopping = True
-        starting.cancel()
-        for group in self._groups.values():
-            group.close()
-        warmup = asyncio.create_task(self._groups["warmup"].stop(left()))
-        stuck: list[str] = []
-        for name in ("other", "leader"):
-            stuck += await self._groups[name].stop(left())
-        for controller in self._controllers.values():
-            # Those that were warmed up but never elected.
-            if not controller.running:
-                await controller.close()
-        # Events need the write gate open, so they go out before leadership is given up; and that comes before all
-        # that other replicas do not wait for (RT-MG-29).
-        await self.events.stop(_least(left(), FLUSH_SECONDS if self._leadership is None else LAST_WORDS_SECONDS))
-        if self._leadership is not None:
-            stuck += await self._leadership.end(left(), release=not stuck and budget != 0)
-        for name in ("cache", "webhook", "http"):
-            stuck += await self._groups[name].stop(left())
-        stuck += await warmup
-        events.cancel()
-        await self._reap([starting, events])
-        await self.tracing.shutdown(_least(left(), SHUTDOWN_SECONDS))
-        await self.transport.close()
-        if self._leadership is not None:
-            await self._leadership.close(left())
-        if stuck and budget != 0:
-            return ShutdownTimeout(
-                f"failed waiting for all runnables to end within grace period of {budget:g}s: {', '.join(stuck)}"
-            )
-        return None
-
-    async def _reap(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Let what was cancelled unwind, so that no task outlives the manager."""
-        tasks += [task for group in self._groups.values() for task in group.unfinished()]
-        pending = [t for t in tasks if not t.done()]
-        if pending:
-            await asyncio.wait(pending, timeout=REAP_SECONDS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A coroutine function as a Runnable."""
-
-    name: str
-    run: Callable[[], Coroutine[Any, Any, None]]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def _least(left: float | None, most: float) -> float:
-    return most if left is None else min(left, most)
-
-
-def _within(seconds: float, name: str, ready: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    async def wait() -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await ready()
-        except TimeoutError:
-            raise TimeoutError(f"{name} was not ready after {seconds:g} s") from None
-
-    return wait
+        shutdown = Shutdown(
+            groups=self._groups,
+            controllers=self._controllers,
+            events=self.events,
+            leadership=self._leadership,
+            tracing=self.tracing,
+            transport=self.transport,
+            budget=budget,
+        )
+        return await shutdown.run(starting, events)
 
 
 __all__ = [

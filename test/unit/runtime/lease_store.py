@@ -14,7 +14,7 @@ from unit.runtime.scripted import failure
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.errors import ApiError, TransportError
-from rbgctl.runtime.leaderelection import ElectionConfig, ElectionObserver, Elector
+from rbgctl.runtime.leaderelection import ElectionConfig, ElectionObserver, Elector, ReleaseHints
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
 
@@ -165,12 +165,18 @@ class Member:
         identity: str = "me",
         *,
         seed: int = 0,
+        hints: ReleaseHints | None = None,
         **changes: Any,
     ) -> None:
         self.link = Link(store)
         self.notes = Notes()
         self.elector = Elector(
-            config(identity, **changes), self.link, clock=clock, rng=random.Random(seed), observer=self.notes
+            config(identity, **changes),
+            self.link,
+            clock=clock,
+            rng=random.Random(seed),
+            observer=self.notes,
+            hints=hints,
         )
         self.leads = asyncio.Event()
         self.led_at = -1.0
@@ -215,7 +221,8 @@ class LeaseServer:
 
     answering: cleared, every request hangs. asked: method, path, peer and user agent of each request. delays: what is
     awaited before the answer to a path that ends so. on_release: told when the holder is emptied. busiest: how many
-    requests about Leases were answered at once, `pace` seconds each.
+    requests about Leases were answered at once, `pace` seconds each. refusal: what watches are refused with. watching:
+    open watches; `cut` ends them.
     """
 
     def __init__(self, store: LeaseStore) -> None:
@@ -229,6 +236,9 @@ class LeaseServer:
         self.busy = self.busiest = 0
         self.delays: dict[str, Callable[[str], Awaitable[None]]] = {}
         self.on_release: Callable[[], None] = lambda: None
+        self.refusal: ApiError | None = None
+        self.watching = 0
+        self._watchers: list[asyncio.Queue[RawObject | None]] = []
         self.events: list[RawObject] = []
         self.progress = asyncio.Condition()
 
@@ -242,6 +252,8 @@ class LeaseServer:
         if last in self.delays:
             await self.delays[last](last)
         try:
+            if "watch" in request.query:
+                return await self._watch(request)
             if request.path.startswith(PATH):
                 self.busy += 1
                 self.busiest = max(self.busiest, self.busy)
@@ -251,6 +263,8 @@ class LeaseServer:
                     self.busy -= 1
                 act = {"GET": lambda _: self.store.get(), "POST": self.store.create, "PUT": self.store.update}
                 answer = act[request.method](body)
+                if request.method != "GET":
+                    self.tell("MODIFIED", answer)
                 if request.method == "PUT" and not body["spec"]["holderIdentity"]:
                     self.on_release()
             else:
@@ -262,6 +276,36 @@ class LeaseServer:
             async with self.progress:
                 self.progress.notify_all()
         return web.json_response(answer)
+
+    def tell(self, kind: str, obj: RawObject) -> None:
+        """An event for all who watch."""
+        for watcher in self._watchers:
+            watcher.put_nowait({"type": kind, "object": obj})
+
+    def cut(self) -> None:
+        """End all watches."""
+        for watcher in self._watchers:
+            watcher.put_nowait(None)
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        if self.refusal is not None:
+            raise self.refusal
+        events: asyncio.Queue[RawObject | None] = asyncio.Queue()
+        if self.store.lease is not None:
+            events.put_nowait({"type": "ADDED", "object": self.store.get()})
+        self._watchers.append(events)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        self.watching += 1
+        try:
+            async with self.progress:
+                self.progress.notify_all()
+            while (event := await events.get()) is not None:
+                await answer.write(orjson.dumps(event) + b"\n")
+            return answer
+        finally:
+            self.watching -= 1
+            self._watchers.remove(events)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30), self.progress:

@@ -1,7 +1,8 @@
 """Simulated clusters of electors: whatever network and clocks do, never two may write, and somebody leads again.
 
 Every process has a clock of its own (offset, up to 1 % too fast or too slow), a network that delays and loses requests
-and answers, and may be paused: then none of its timers fire and no answer reaches it, while the clock goes on.
+and answers, and may be paused: then none of its timers fire and no answer reaches it, while the clock goes on. It may
+hear of releases, or of some that never were, at any moment.
 """
 
 import asyncio
@@ -54,7 +55,8 @@ class Nature:
     """Of one machine: when it starts, seconds of its clock at the beginning, and how much it runs too fast.
 
     lost, late: shares of requests that get lost, of answers that take `latest` seconds. pauses: (n, s) stands still for
-    s seconds right after its n-th write was sent, (-n, s) after the n-th was answered.
+    s seconds right after its n-th write was sent, (-n, s) after the n-th was answered. hints: false ones in a second,
+    with which true ones come late, doubled or not at all; zero for a process that hears nothing.
     """
 
     start: float
@@ -64,6 +66,7 @@ class Nature:
     late: float
     latest: float
     pauses: tuple[tuple[int, float], ...]
+    hints: float = 0.0
 
 
 class DriftingClock:
@@ -80,11 +83,26 @@ class DriftingClock:
         await asyncio.sleep(seconds / (1 + self._nature.drift))
 
 
+class AnnouncingStore(LeaseStore):
+    """Tells those who follow that the holder was emptied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.followers: list[Callable[[], None]] = []
+
+    def _store(self, lease: RawObject) -> RawObject:
+        stored = super()._store(lease)
+        if not stored["spec"]["holderIdentity"]:
+            for tell in self.followers:
+                tell()
+        return stored
+
+
 class World:
     def __init__(self, seed: int, trouble: Trouble, natures: tuple[Nature, ...]) -> None:
         self.rng = random.Random(seed)
         self.trouble = trouble
-        self.store = LeaseStore()
+        self.store = AnnouncingStore()
         self.processes = [Process(self, number, nature) for number, nature in enumerate(natures)]
         self.violations: list[str] = []
         self.leaderships = 0
@@ -170,7 +188,13 @@ class Process:
         await asyncio.sleep(self.nature.start)
         for start in range(1000):
             identity = f"process-{self.number}-{start}"
-            elector = Elector(config(identity), self, clock=DriftingClock(self.nature), rng=random.Random(rng.random()))
+            elector = Elector(
+                config(identity),
+                self,
+                clock=DriftingClock(self.nature),
+                rng=random.Random(rng.random()),
+                hints=self if self.nature.hints else None,
+            )
             self.elector = elector
             running = asyncio.create_task(elector.run(self._lead, lambda: None))
             try:
@@ -188,6 +212,24 @@ class Process:
 
     async def _lead(self) -> None:
         self.world.leaderships += 1
+
+    # -- as the ReleaseHints of its elector --
+
+    async def follow(self, hint: Callable[[], None]) -> None:
+        """A hint says no more than that it is there, so a stale one is one at any moment."""
+        loop, mine, rng = asyncio.get_running_loop(), contextvars.copy_context(), self.world.rng
+
+        def released() -> None:
+            for _ in range(rng.choice([0, 1, 1, 2])):
+                loop.call_later(rng.choice([0.001, 0.02, 0.3, 6.0, 20.0]), hint, context=mine)
+
+        self.world.store.followers.append(released)
+        try:
+            while True:
+                await asyncio.sleep(rng.expovariate(self.nature.hints))
+                hint()
+        finally:
+            self.world.store.followers.remove(released)
 
     # -- as the LeaseClient of its elector --
 
@@ -258,6 +300,7 @@ NATURES = st.builds(
     pauses=st.lists(
         st.tuples(st.integers(-9, 9).filter(bool), st.sampled_from([3.0, 9.0, 17.0, 25.0])), max_size=5
     ).map(tuple),
+    hints=st.sampled_from([0.0, 0.1, 2.0]),
 )
 
 
@@ -296,7 +339,8 @@ def test_a_leader_that_stands_still_right_after_an_answer_has_stopped_before_the
     for seed in range(40):
         pauses = tuple((-number, 25.0) for number in (4, 5, 6, 7))
         leader = Nature(start=0.0, offset=5.0, drift=-0.01, lost=0.0, late=late, latest=4.9, pauses=pauses)
-        rival = Nature(start=12.0, offset=0.0, drift=0.01, lost=0.0, late=0.0, latest=1.0, pauses=())
+        # Hints make them look far more often than every 2 s, so they find the lease expired as early as they can.
+        rival = Nature(start=12.0, offset=0.0, drift=0.01, lost=0.0, late=0.0, latest=1.0, pauses=(), hints=5.0)
         simulate(World(seed, Trouble(90.0, ()), (leader, rival, rival)))
 
 

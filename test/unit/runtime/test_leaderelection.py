@@ -1,12 +1,15 @@
 """The election algorithm in virtual time, against a Lease with optimistic locking."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
 from unit.runtime.conftest import LoopClock
 from unit.runtime.lease_store import Fault, LeaseStore, Member, error, leading
+
+from rbgctl.runtime.leaderelection import HERD_SECONDS
 
 # A loop of its own for each test: virtual time adds up on a shared one until timers lose their precision.
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio(loop_scope="function")]
@@ -176,6 +179,114 @@ async def test_the_holders_are_reported_when_they_change(store: LeaseStore, cloc
     await asyncio.sleep(10)
     await member.stop()
     assert member.leaders == ["other", "third", "me"]
+
+
+# -- hints -------------------------------------------------------------------------------------------------------
+
+
+class Hints:
+    """What a watch would say, at moments that the test chooses."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+        self.following = 0
+        self.hint: Callable[[], None] = lambda: None
+
+    async def follow(self, hint: Callable[[], None]) -> None:
+        self.following += 1
+        self.hint = hint
+        try:
+            if self.broken:
+                raise OSError("no watch")
+            await asyncio.Event().wait()
+        finally:
+            self.following -= 1
+
+
+async def test_a_release_that_is_heard_of_is_tried_for_at_once(store: LeaseStore, clock: LoopClock) -> None:
+    """RT-LE-23: instead of up to 4.4 s later."""
+    for seed in range(20):
+        hints = Hints()
+        other = Member(store, clock, f"other-{seed}", seed=seed, hints=hints)
+        async with leading(store, clock, identity=f"me-{seed}") as member:
+            other.start()
+            await asyncio.sleep(3 + seed / 10)
+            await member.stop()
+            released = now()
+            hints.hint()
+            await other.leads.wait()
+            assert now() - released <= HERD_SECONDS
+            assert hints.following == 0  # a leader needs none
+        await other.stop()
+
+
+async def test_who_leads_at_once_follows_nothing(store: LeaseStore, clock: LoopClock) -> None:
+    hints = Hints()
+    async with leading(store, clock, hints=hints):
+        await asyncio.sleep(5)
+        assert hints.following == 0
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.05, 0.7])
+async def test_false_hints_do_not_take_a_lease_that_is_held(store: LeaseStore, clock: LoopClock, gap: float) -> None:
+    """RT-LE-13: however many there are; and they cost a bounded number of requests."""
+    store.held_by("other")
+    hints = Hints()
+    member = Member(store, clock, hints=hints)
+    member.start()
+    for number in range(300):
+        await asyncio.sleep(gap or 0.01)
+        hints.hint()
+        hints.hint()
+        if number % 20 == 0:
+            store.renewed()
+    lasted = now()
+    assert not member.leads.is_set()
+    assert member.link.times("create", "update") == []
+    assert 2 <= len(member.link.times("get")) <= 2 + lasted / (HERD_SECONDS / 3)
+    await member.stop()
+    assert hints.following == 0
+
+
+async def test_a_hint_that_comes_while_the_lease_is_read_counts_for_the_next_try(
+    store: LeaseStore, clock: LoopClock
+) -> None:
+    """What was read may be older than the hint."""
+    store.held_by("other")
+    hints = Hints()
+    member = Member(store, clock, hints=hints)
+    slow = False
+    member.link.fault = lambda verb: Fault(response=1.0 if slow and verb == "get" else 0.0)
+    member.start()
+    await asyncio.sleep(0.5)
+    slow = True
+    hints.hint()
+    await asyncio.sleep(0.7)  # the look is under way and has found it held
+    slow = False
+    store.held_by("")
+    hints.hint()
+    await member.leads.wait()
+    assert member.led_at <= 0.5 + HERD_SECONDS + 1.0 + HERD_SECONDS
+    await member.stop()
+
+
+async def test_without_hints_the_lease_is_looked_at_as_before(store: LeaseStore, clock: LoopClock) -> None:
+    """RT-LE-10: the watch is refused, or says nothing."""
+    store.held_by("other")
+    members = [
+        Member(store, clock, f"m{n}", hints=hints) for n, hints in enumerate([None, Hints(), Hints(broken=True)])
+    ]
+    for member in members:
+        member.start()
+    for _ in range(100):
+        await asyncio.sleep(2)
+        store.renewed()
+    looks = [member.link.times("get") for member in members]
+    assert looks[0] == looks[1] == looks[2]
+    gaps = [b - a for a, b in pairwise(looks[0])]
+    assert all(2.0 <= g <= 4.4 for g in gaps)
+    for member in members:
+        await member.stop()
 
 
 # -- renew -------------------------------------------------------------------------------------------------------
