@@ -8,8 +8,7 @@ import pytest
 from unit.runtime.conftest import LoopClock
 from unit.runtime.lease_store import Fault, LeaseStore, Member, error, leading
 
-# A loop of its own for each test: virtual time adds up on a shared one until timers lose their precision.
-pytestmark = [pytest.mark.looptime, pytest.mark.asyncio(loop_scope="function")]
+pytestmark = pytest.mark.looptime
 
 
 def now() -> float:
@@ -22,7 +21,7 @@ def store() -> LeaseStore:
 
 
 @pytest.fixture
-async def clock() -> LoopClock:
+def clock() -> LoopClock:
     return LoopClock()
 
 
