@@ -55,12 +55,14 @@ from rbgctl.runtime.predicate import (
 )
 from rbgctl.runtime.rbac import PolicyRule, cluster_role
 from rbgctl.runtime.signals import stop_on_signals
+from rbgctl.runtime.single_leader import ELECTION_RIGHTS, replica_of, single_leader
 from rbgctl.runtime.source import ChannelSource
 from rbgctl.runtime.store import Entry, Header, decode_raw, owner_uids
 from rbgctl.runtime.tracing import Tracing
 from rbgctl.runtime.webhook import WebhookOptions, WebhookServer, serve_kind
 
 __all__ = [
+    "ELECTION_RIGHTS",
     "GVK",
     "NN",
     "AdmissionRequest",
@@ -136,8 +138,10 @@ __all__ = [
     "on",
     "only_in",
     "owner_uids",
+    "replica_of",
     "resource_version_changed",
     "serve_kind",
+    "single_leader",
     "stop_on_signals",
     "when",
 ]
