@@ -33,9 +33,9 @@ from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import LeaderElector, shutdown_budget
+from rbgctl.runtime.replicas import elector_thread, single_leader
 from rbgctl.runtime.sharded_election import sharing
 from rbgctl.runtime.signals import stop_on_signals
-from rbgctl.runtime.single_leader import elector_thread, single_leader
 from rbgctl.runtime.tracing import Tracing
 
 _log = structlog.get_logger("rbgctl.manager")
