@@ -25,7 +25,6 @@ from rbgctl.runtime.certwatcher import ServingCertificate
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.config import ClusterConfig, ConfigError
-from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError
 from rbgctl.runtime.kind_options import CacheDefaults, NamespaceOptions, only_in
@@ -34,6 +33,7 @@ from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import LeaderElector, shutdown_budget
+from rbgctl.runtime.replicas import elector_thread, single_leader
 from rbgctl.runtime.sharded_election import sharing
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
@@ -140,13 +140,7 @@ def own_namespace() -> str:
 def elector(config: ClusterConfig, options: ManagerOptions) -> Callable[[Manager], LeaderElector]:
     """Makes the election of a manager. `config` has credentials of its own. Raises StartUpError."""
     election = election_config(options)
-
-    def thread(manager: Manager) -> ElectorThread:
-        return ElectorThread(config, user_agent=user_agent("manager"), registry=manager.metrics)
-
-    if options.shards > 1:
-        return sharing(thread, election)
-    return lambda manager: thread(manager).election(election)
+    return sharing(elector_thread(config), election) if options.shards > 1 else single_leader(config, election)
 
 
 def runtime_options(

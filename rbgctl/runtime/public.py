@@ -17,7 +17,6 @@ from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.controller import Context, Controller, ControllerOptions, Reconciler, Result
 from rbgctl.runtime.conversion_review import ConversionError
-from rbgctl.runtime.create_or_update import create_or_patch, create_or_update
 from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.errors import (
     AlreadyExists,
@@ -54,6 +53,8 @@ from rbgctl.runtime.predicate import (
     when,
 )
 from rbgctl.runtime.rbac import PolicyRule, cluster_role
+from rbgctl.runtime.read_change_write import create_or_patch, create_or_update
+from rbgctl.runtime.replicas import ELECTION_RIGHTS, replica_of, single_leader
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.source import ChannelSource
 from rbgctl.runtime.store import Entry, Header, decode_raw, owner_uids
@@ -61,6 +62,7 @@ from rbgctl.runtime.tracing import Tracing
 from rbgctl.runtime.webhook import WebhookOptions, WebhookServer, serve_kind
 
 __all__ = [
+    "ELECTION_RIGHTS",
     "GVK",
     "NN",
     "AdmissionRequest",
@@ -136,8 +138,10 @@ __all__ = [
     "on",
     "only_in",
     "owner_uids",
+    "replica_of",
     "resource_version_changed",
     "serve_kind",
+    "single_leader",
     "stop_on_signals",
     "when",
 ]

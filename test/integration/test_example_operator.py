@@ -15,25 +15,29 @@ from rbgctl.runtime.testing.envtest import EnvTest, new_namespace
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "operator" / "copier.py"
 CONFIG_MAP, NAMESPACE, EVENT = GVK("", "v1", "ConfigMap"), GVK("", "v1", "Namespace"), GVK("", "v1", "Event")
+LEASE = GVK("coordination.k8s.io", "v1", "Lease")
 TO, ACCEPTS, FROM = "copy.example.com/to", "copy.example.com/accepts", "copy.example.com/from"
 
 
 class Operator:
     """The example's process; `kill` leaves it no time for anything."""
 
-    def __init__(self, env: EnvTest, kubeconfig: Path) -> None:
+    def __init__(self, env: EnvTest, kubeconfig: Path, name: str = "copier", *arguments: str) -> None:
         self._processes = env.processes
         self._env = {"KUBECONFIG": str(kubeconfig)}
+        self._name = name
+        self._arguments = arguments
 
     async def start(self) -> None:
-        await self._processes.start("copier", [sys.executable, PROGRAM], env=self._env)
+        await self._processes.start(self._name, [sys.executable, PROGRAM, *self._arguments], env=self._env)
 
     async def kill(self) -> None:
-        await self._processes.stop("copier")
+        await self._processes.stop(self._name)
 
 
 @pytest.fixture(scope="module")
-async def operator(env: EnvTest) -> AsyncIterator[Operator]:
+async def kubeconfig(env: EnvTest) -> Path:
+    """Of a user who may do what the example says that it does, and nothing else."""
     kubeconfig = env.write_kubeconfig(env.config_for_user("copier"), "copier")
     client = env.client()
     await client.apply(await printed_rights(kubeconfig), field_manager="test")
@@ -47,6 +51,11 @@ async def operator(env: EnvTest) -> AsyncIterator[Operator]:
         },
         field_manager="test",
     )
+    return kubeconfig
+
+
+@pytest.fixture(scope="module")
+async def operator(env: EnvTest, kubeconfig: Path) -> AsyncIterator[Operator]:
     found = Operator(env, kubeconfig)
     await found.start()
     yield found
@@ -141,7 +150,7 @@ async def test_what_was_there_before_is_left_alone_and_reported(
         async for _, event in client.watch(EVENT, source.namespace):
             if event["reason"] == "NameTaken":
                 break
-    assert event["message"] == f"ConfigMap settings exists already in {taken}"
+    assert event["message"] == f"settings exists already in {taken}"
     assert await client.get(CONFIG_MAP, NN(taken, "settings")) == before
 
 
@@ -165,3 +174,27 @@ async def test_killed_and_started_again_it_catches_up_and_repeats_nothing(
     assert await client.get(CONFIG_MAP, NN(kept, "settings")) == before
     with pytest.raises(NotFound):
         await client.get(CONFIG_MAP, NN(late, "orphan"))
+
+
+async def test_of_two_replicas_one_works_and_the_other_goes_on_when_it_is_killed(
+    operator: Operator, env: EnvTest, kubeconfig: Path, client: LiveClient, source: NN
+) -> None:
+    await operator.kill()  # it takes part in no election
+    lock = NN(source.namespace, "config-copier")
+    one, other = (Operator(env, kubeconfig, name, "replica", source.namespace) for name in ("copier-1", "copier-2"))
+    namespace = await accepting(client, source.namespace)
+    try:
+        await one.start()
+        await copy_says(client, namespace, color="blue")
+        first = (await client.get(LEASE, lock))["spec"]["holderIdentity"]
+        await other.start()
+        await one.kill()
+        await edit(client, source, color="green")
+        lease = await wait_for(
+            client, LEASE, lock, lambda found: found["spec"]["holderIdentity"] not in {"", first}, timeout=60
+        )
+        assert lease["spec"]["leaseTransitions"] == 1
+        await copy_says(client, namespace, color="green")
+    finally:
+        await other.kill()
+        await operator.start()

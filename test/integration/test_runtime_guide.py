@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from rbgctl.runtime import GVK, NN, LiveClient, Patch
+from rbgctl.runtime.testing.asserts import wait_for
+from rbgctl.runtime.testing.envtest import EnvTest
+
+CONFIG_MAP, NAMESPACE = GVK("", "v1", "ConfigMap"), GVK("", "v1", "Namespace")
+LEASE = GVK("coordination.k8s.io", "v1", "Lease")
 GUIDE = Path(__file__).parents[2] / "docs" / "runtime.md"
 BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -39,7 +45,13 @@ async def run(directory: Path, *arguments: str) -> str:
 
 def test_every_snippet_names_its_file(files: Path) -> None:
     assert GUIDE.read_text().count("```python") == len(list(files.iterdir()))
-    assert {f.name for f in files.iterdir()} == {"hello.py", "test_hello.py", "rights.py", "planned.py"}
+    assert {f.name for f in files.iterdir()} == {
+        "hello.py",
+        "test_hello.py",
+        "rights.py",
+        "planned.py",
+        "replicated.py",
+    }
 
 
 async def test_the_first_operator_passes_its_test(files: Path) -> None:
@@ -56,3 +68,20 @@ async def test_the_rights_are_those_of_the_operator(files: Path) -> None:
 
 async def test_the_plan_is_what_the_page_says(files: Path) -> None:
     await run(files, "planned.py")
+
+
+async def test_two_replicas_agree_on_who_works(files: Path, env: EnvTest, client: LiveClient, namespace: str) -> None:
+    kubeconfig = env.write_kubeconfig(env.config, "guide")
+    script = f"import asyncio, replicated; asyncio.run(replicated.main({namespace!r}))"
+    environment = {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": os.pathsep.join([str(files), *filter(None, sys.path)])}
+    for name in ("hello-1", "hello-2"):
+        await env.processes.start(name, [sys.executable, "-c", script], env=environment)
+    try:
+        lease = await wait_for(client, LEASE, NN(namespace, "hello"), lambda found: found["spec"]["holderIdentity"])
+        holder = lease["spec"]["holderIdentity"]
+        await client.patch(NAMESPACE, NN("", namespace), Patch.merge({"metadata": {"labels": {"greet": "yes"}}}))
+        await wait_for(client, CONFIG_MAP, NN(namespace, "hello"), lambda found: found["data"])
+        assert (await client.get(LEASE, NN(namespace, "hello")))["spec"]["holderIdentity"] == holder
+    finally:
+        for name in ("hello-1", "hello-2"):
+            await env.processes.stop(name)

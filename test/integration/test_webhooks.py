@@ -265,6 +265,15 @@ class Follower:
     def remaining(self) -> float:
         return 0.0
 
+    def healthy(self, _: float) -> bool:
+        return True
+
+    async def stop(self, *, release: bool) -> None:
+        del release
+
+    async def close(self, _: float) -> None:
+        pass
+
 
 class Impatient(SystemClock):
     """Looks at certificates often."""

@@ -8,7 +8,7 @@ __all__ = ["START", "LoopClock", "ManualClock"]
 
 
 @pytest.fixture
-async def loop_clock() -> LoopClock:
+def loop_clock() -> LoopClock:
     return LoopClock()
 
 

@@ -45,16 +45,28 @@ class Feed:
 
 
 class Election:
+    """A LeaderElector that is won when the test says so."""
+
     def __init__(self) -> None:
         self.win = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
         await self.win.wait()
         await on_started()
-        await asyncio.Event().wait()
+        await self._ended.wait()
 
     def remaining(self) -> float:
-        return 100.0 if self.win.is_set() else 0.0
+        return 100.0 if self.win.is_set() and not self._ended.is_set() else 0.0
+
+    def healthy(self, tolerance: float) -> bool:
+        return True
+
+    async def stop(self, *, release: bool) -> None:
+        self._ended.set()
+
+    async def close(self, seconds: float) -> None:
+        pass
 
 
 class Trial:

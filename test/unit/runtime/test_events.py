@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -90,7 +91,7 @@ class Desk:
         self.recorder.event(obj, type_, reason, message)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="function")
 async def desk(loop_clock: Any) -> AsyncIterator[Desk]:
     desk = Desk(Sink(), loop_clock)
     task = asyncio.create_task(desk.broadcaster.run())

@@ -11,8 +11,7 @@ from unit.runtime.lease_store import Fault, LeaseStore, Member, error, leading
 
 from rbgctl.runtime.leaderelection import HERD_SECONDS
 
-# A loop of its own for each test: virtual time adds up on a shared one until timers lose their precision.
-pytestmark = [pytest.mark.looptime, pytest.mark.asyncio(loop_scope="function")]
+pytestmark = pytest.mark.looptime
 
 
 def now() -> float:
@@ -25,7 +24,7 @@ def store() -> LeaseStore:
 
 
 @pytest.fixture
-async def clock() -> LoopClock:
+def clock() -> LoopClock:
     return LoopClock()
 
 

@@ -17,8 +17,6 @@ from rbgctl.runtime.manager import LeaderElectionLost, Manager, ManagerOptions, 
 from rbgctl.runtime.manager_options import shutdown_budget
 
 virtual = pytest.mark.looptime
-# A loop of its own for each test: virtual time stops on the shared one after tests that had one.
-pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 Journal = list[str]
 

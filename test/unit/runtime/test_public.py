@@ -1,6 +1,7 @@
 """The runtime as a library: one flat list of names that loads nothing before use, and nothing of the operator."""
 
 import inspect
+import pkgutil
 import subprocess
 import sys
 
@@ -47,6 +48,12 @@ def test_public_names_are_all_that_public_imports() -> None:
     """A name added to the imports and forgotten in the list would be public in one place and not in the other."""
     imported = {name for name in vars(public) if not name.startswith("_")}
     assert imported == set(public.__all__)
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    """The module would take the place of the name as soon as anything imports it."""
+    modules = {found.name for found in pkgutil.iter_modules(runtime.__path__)}
+    assert not modules & set(public.__all__)
 
 
 def test_a_wrong_name_is_an_attribute_error() -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.runtime.scripted import bookmark, event, failure, obj
@@ -22,6 +24,15 @@ from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, Tombstone
 from rbgctl.runtime.testing.clocks import ManualClock
 from rbgctl.runtime.tracing import Tracing
 from rbgctl.runtime.transport import Response
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """Thousands of faults would spend most of their time in logging."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
 
 POD = GVK("", "v1", "Pod")
 TARGET = WatchTarget(Resource(POD, "pods", True))
@@ -357,9 +368,15 @@ FAULTY = {
 }
 
 
+def run_alone(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Like asyncio.run, but the loop of other tests stays the current one."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(coroutine)
+
+
 def run(seed: int, streaming: bool | None, **history: Any) -> None:
     rng = random.Random(seed)
-    asyncio.run(converges(History(**history, rng=rng, clock=ManualClock()), streaming))
+    run_alone(converges(History(**history, rng=rng, clock=ManualClock()), streaming))
 
 
 @settings(max_examples=300, deadline=None)
@@ -394,4 +411,4 @@ def test_without_faults_the_state_is_read_once(
         await converges(history, streams)
         assert history.states_asked == 1
 
-    asyncio.run(check())
+    run_alone(check())

@@ -12,7 +12,7 @@ from unit.runtime.shard_cluster import BASE, Cluster
 from rbgctl.runtime.shard_leases import member_name
 
 # A loop of its own for each test: virtual time adds up on a shared one until timers lose their precision.
-pytestmark = [pytest.mark.looptime, pytest.mark.asyncio(loop_scope="function")]
+pytestmark = pytest.mark.looptime
 
 
 @pytest_asyncio.fixture(loop_scope="function")

@@ -21,7 +21,7 @@ from rbgctl.runtime.store import Entry, Header
 from rbgctl.runtime.workqueue import PRIORITY_LOW
 
 # A loop of its own for each test: virtual time adds up on a shared one until timers lose their precision.
-pytestmark = [pytest.mark.looptime, pytest.mark.asyncio(loop_scope="function")]
+pytestmark = pytest.mark.looptime
 
 KIND = GVK("example.org", "v1", "Thing")
 OTHER = GVK("", "v1", "ConfigMap")

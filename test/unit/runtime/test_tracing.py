@@ -239,7 +239,6 @@ def test_object_names_are_taken_out_of_paths(path: str, expected: str) -> None: 
 
 
 @pytest.mark.looptime
-@pytest.mark.asyncio(loop_scope="function")
 async def test_an_exporter_that_hangs_does_not_hold_up_the_end() -> None:  # RT-TR-09
     class Hanging(TracerProvider):
         def shutdown(self) -> None:

@@ -12,7 +12,7 @@ from rbgctl.runtime.controller import Context, ControllerOptions
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.workqueue import WorkQueue
 
-pytestmark = [pytest.mark.looptime, pytest.mark.asyncio(loop_scope="function")]
+pytestmark = pytest.mark.looptime
 
 
 class Election:

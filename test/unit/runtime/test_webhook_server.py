@@ -231,6 +231,15 @@ class Never:
     def remaining(self) -> float:
         return 0.0
 
+    def healthy(self, _: float) -> bool:
+        return True
+
+    async def stop(self, *, release: bool) -> None:
+        del release
+
+    async def close(self, _: float) -> None:
+        pass
+
 
 async def test_replicas_that_do_not_lead_serve_before_their_caches_start(certificates: Path) -> None:
     # RT-MG-02, RT-MG-07, RT-HZ-09, MGR-12

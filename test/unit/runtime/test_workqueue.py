@@ -56,7 +56,7 @@ async def taken(queue: WorkQueue[str], count: int) -> list[str]:
 
 
 # A loop of its own for each test: virtual time adds up on a shared one until timers lose their precision.
-pytestmark = [pytest.mark.looptime, pytest.mark.asyncio(loop_scope="function")]
+pytestmark = pytest.mark.looptime
 
 
 async def test_keys_come_in_order_and_once(loop_clock: Any) -> None:  # RT-WQ-02

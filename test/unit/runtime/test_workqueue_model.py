@@ -267,4 +267,5 @@ def test_a_stream_of_changes_starves_nothing(listed: int, busy: list[tuple[int, 
         assert not left
 
     left = set(range(1, listed + 1))
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(run())
