@@ -25,7 +25,6 @@ from rbgctl.runtime.certwatcher import ServingCertificate
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.config import ClusterConfig, ConfigError
-from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError
 from rbgctl.runtime.kind_options import CacheDefaults, NamespaceOptions, only_in
@@ -33,8 +32,7 @@ from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
-from rbgctl.runtime.manager_options import LeaderElector, shutdown_budget
-from rbgctl.runtime.sharded_election import sharing
+from rbgctl.runtime.manager_options import shutdown_budget
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 
@@ -137,22 +135,8 @@ def own_namespace() -> str:
         ) from None
 
 
-def elector(config: ClusterConfig, options: ManagerOptions) -> Callable[[Manager], LeaderElector]:
-    """Makes the election of a manager. `config` has credentials of its own. Raises StartUpError."""
-    election = election_config(options)
-
-    def thread(manager: Manager) -> ElectorThread:
-        return ElectorThread(config, user_agent=user_agent("manager"), registry=manager.metrics)
-
-    if options.shards > 1:
-        return sharing(thread, election)
-    return lambda manager: thread(manager).election(election)
-
-
-def runtime_options(
-    options: ManagerOptions, elector: Callable[[Manager], LeaderElector] | None = None
-) -> RuntimeOptions:
-    """The runtime's share of the flags."""
+def runtime_options(options: ManagerOptions) -> RuntimeOptions:
+    """The runtime's share of the flags. Raises StartUpError for an election that cannot work."""
     certificate = None
     if options.metrics_cert_path:
         folder = Path(options.metrics_cert_path)
@@ -172,22 +156,16 @@ def runtime_options(
         compress=bool(options.kubeconfig),
         rate=RequestRate.of(options.kube_api_qps, options.kube_api_burst),
         graceful_shutdown=shutdown_budget(options.termination_grace_period),
-        elector=elector,
+        leader_election=election_config(options) if options.leader_elect else None,
         cache=CacheDefaults(namespaces=only_in(*splitting.select_namespaces(options.namespaces)), kinds=RESTRICTED),
         shards=options.shards,
         leader_tolerance=LEADER_TOLERANCE,
     )
 
 
-def build(
-    config: ClusterConfig,
-    options: ManagerOptions,
-    *,
-    tracing: Tracing | None = None,
-    elector: Callable[[Manager], LeaderElector] | None = None,
-) -> Manager:
-    """A manager with the selected controllers, not started. Nothing connects yet."""
-    manager = Manager(config, runtime_options(options, elector), resources=RESOURCES, tracing=tracing)
+def build(config: ClusterConfig, options: ManagerOptions, *, tracing: Tracing | None = None) -> Manager:
+    """A manager with the selected controllers, not started. Nothing connects yet. Raises StartUpError."""
+    manager = Manager(config, runtime_options(options), resources=RESOURCES, tracing=tracing)
     for name in selected(options):
         CONTROLLERS[name]().complete(manager)
     return manager
@@ -225,9 +203,7 @@ async def serve(options: ManagerOptions) -> None:
     )
     try:
         config = ClusterConfig.load(options.kubeconfig or None)
-        # Credentials serve one event loop; the election runs on another one.
-        election = elector(ClusterConfig.load(options.kubeconfig or None), options) if options.leader_elect else None
-        manager = build(config, options, tracing=tracing, elector=election)
+        manager = build(config, options, tracing=tracing)
     except ConfigError as error:
         raise StartUpError(str(error)) from None
     _log.info("starting", version=__version__, server=config.server, controllers=selected(options))

@@ -46,13 +46,13 @@ def new_identity() -> str:
 class ElectionConfig:
     """Which Lease, as whom, and how fast. Seconds; raises ValueError for values that are not safe (RT-LE-02, RT-LE-30).
 
-    lease: others may take over so long after the last renewal. renew: a leader whose renewals fail gives up after it.
+    identity: of this process start, made up by default. lease: others may take over so long after the last renewal. renew: a leader whose renewals fail gives up after it.
     retry: between renewals. margin: writes stop so long before `lease` is over. labels: set on the Lease.
     """
 
     namespace: str
     name: str
-    identity: str
+    identity: str = field(default_factory=new_identity)
     lease: float = 15.0
     renew: float = 10.0
     retry: float = 2.0
