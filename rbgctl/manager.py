@@ -32,9 +32,7 @@ from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
-from rbgctl.runtime.manager_options import LeaderElector, shutdown_budget
-from rbgctl.runtime.replicas import elector_thread, single_leader
-from rbgctl.runtime.sharded_election import sharing
+from rbgctl.runtime.manager_options import shutdown_budget
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 
@@ -137,16 +135,8 @@ def own_namespace() -> str:
         ) from None
 
 
-def elector(config: ClusterConfig, options: ManagerOptions) -> Callable[[Manager], LeaderElector]:
-    """Makes the election of a manager. `config` has credentials of its own. Raises StartUpError."""
-    election = election_config(options)
-    return sharing(elector_thread(config), election) if options.shards > 1 else single_leader(config, election)
-
-
-def runtime_options(
-    options: ManagerOptions, elector: Callable[[Manager], LeaderElector] | None = None
-) -> RuntimeOptions:
-    """The runtime's share of the flags."""
+def runtime_options(options: ManagerOptions) -> RuntimeOptions:
+    """The runtime's share of the flags. Raises StartUpError for an election that cannot work."""
     certificate = None
     if options.metrics_cert_path:
         folder = Path(options.metrics_cert_path)
@@ -166,22 +156,16 @@ def runtime_options(
         compress=bool(options.kubeconfig),
         rate=RequestRate.of(options.kube_api_qps, options.kube_api_burst),
         graceful_shutdown=shutdown_budget(options.termination_grace_period),
-        elector=elector,
+        leader_election=election_config(options) if options.leader_elect else None,
         cache=CacheDefaults(namespaces=only_in(*splitting.select_namespaces(options.namespaces)), kinds=RESTRICTED),
         shards=options.shards,
         leader_tolerance=LEADER_TOLERANCE,
     )
 
 
-def build(
-    config: ClusterConfig,
-    options: ManagerOptions,
-    *,
-    tracing: Tracing | None = None,
-    elector: Callable[[Manager], LeaderElector] | None = None,
-) -> Manager:
-    """A manager with the selected controllers, not started. Nothing connects yet."""
-    manager = Manager(config, runtime_options(options, elector), resources=RESOURCES, tracing=tracing)
+def build(config: ClusterConfig, options: ManagerOptions, *, tracing: Tracing | None = None) -> Manager:
+    """A manager with the selected controllers, not started. Nothing connects yet. Raises StartUpError."""
+    manager = Manager(config, runtime_options(options), resources=RESOURCES, tracing=tracing)
     for name in selected(options):
         CONTROLLERS[name]().complete(manager)
     return manager
@@ -219,9 +203,7 @@ async def serve(options: ManagerOptions) -> None:
     )
     try:
         config = ClusterConfig.load(options.kubeconfig or None)
-        # Credentials serve one event loop; the election runs on another one.
-        election = elector(ClusterConfig.load(options.kubeconfig or None), options) if options.leader_elect else None
-        manager = build(config, options, tracing=tracing, elector=election)
+        manager = build(config, options, tracing=tracing)
     except ConfigError as error:
         raise StartUpError(str(error)) from None
     _log.info("starting", version=__version__, server=config.server, controllers=selected(options))

@@ -82,8 +82,8 @@ def declare(manager: runtime.Manager) -> runtime.Builder:
 
 
 async def main(mode: str = "", namespace: str = "") -> None:
-    elector = runtime.replica_of(NAME, namespace) if mode == "replica" else None
-    manager = runtime.Manager(runtime.ClusterConfig.load(), runtime.ManagerOptions(name=NAME, elector=elector))
+    election = runtime.ElectionConfig(namespace=namespace, name=NAME) if mode == "replica" else None
+    manager = runtime.Manager(runtime.ClusterConfig.load(), runtime.ManagerOptions(name=NAME, leader_election=election))
     if mode == "rights":
         print(json.dumps(runtime.cluster_role(NAME, declare(manager).rules(manager.mapper)), indent=2))
     else:

@@ -10,7 +10,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -62,6 +62,13 @@ class ClusterConfig:
     def host(self) -> str:
         """host[:port] of the server, the `host` label of client metrics (RT-MT-20)."""
         return self.server.partition("://")[2].partition("/")[0]
+
+    def fresh(self) -> "ClusterConfig":
+        """The same cluster as the same user, for another event loop: nothing that changes is shared."""
+        other = replace(self, credential=self.credential.fresh())
+        # Of the files as they were when their content was read, or a change since then would go unnoticed.
+        other._stamps = dict(self._stamps)
+        return other
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """None for plain http. Raises ConfigError for unusable certificates."""

@@ -35,6 +35,10 @@ class Credential(Protocol):
         """The server answered 401 to a request with the headers `sent`. True when a retry would carry others."""
         ...
 
+    def fresh(self) -> "Credential":
+        """The same identity for another event loop; itself when it has no state."""
+        ...
+
 
 class NoCredential:
     """Nothing beyond the TLS client certificate of the configuration, if any."""
@@ -50,6 +54,9 @@ class NoCredential:
 
     async def on_unauthorized(self, sent: Mapping[str, str]) -> bool:
         return False
+
+    def fresh(self) -> Credential:
+        return self
 
 
 class StaticToken(NoCredential):
@@ -112,3 +119,6 @@ class TokenFile(NoCredential):
     async def on_unauthorized(self, sent: Mapping[str, str]) -> bool:
         self._read()
         return sent.get("Authorization") != f"Bearer {self._token}"
+
+    def fresh(self) -> "TokenFile":
+        return TokenFile(self._path, self._clock, initial=self._token)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MIN_REQUEST_TIMEOUT = 1.0
+MAX_LEASE_SECONDS = 2**31 - 1
 
 
 def new_identity() -> str:
@@ -19,13 +20,14 @@ def new_identity() -> str:
 class ElectionConfig:
     """Which Lease, as whom, and how fast. Seconds; raises ValueError for values that are not safe (RT-LE-02, RT-LE-30).
 
+    identity: of this process start, made up by default.
     lease: others may take over so long after the last renewal. renew: a leader whose renewals fail gives up after it.
     retry: between renewals. margin: writes stop so long before `lease` is over. labels: set on the Lease.
     """
 
     namespace: str
     name: str
-    identity: str
+    identity: str = field(default_factory=new_identity)
     lease: float = 15.0
     renew: float = 10.0
     retry: float = 2.0
@@ -44,6 +46,8 @@ class ElectionConfig:
                 raise ValueError(f"the {what} must be positive, not {seconds:g} s")
         if self.lease != math.floor(self.lease):
             raise ValueError(f"the lease duration is {self.lease:g} s, but a Lease stores whole seconds")
+        if self.lease > MAX_LEASE_SECONDS:
+            raise ValueError(f"the lease duration is {self.lease:g} s, a Lease stores at most {MAX_LEASE_SECONDS} s")
         if self.lease <= self.renew:
             raise ValueError(
                 f"the lease duration ({self.lease:g} s) must be longer than the renew deadline ({self.renew:g} s)"

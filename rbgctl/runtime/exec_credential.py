@@ -112,6 +112,9 @@ class ExecPlugin:
             self._issued = issued = await self._run()
             return (issued.headers, issued.pair) != (before.headers, before.pair)
 
+    def fresh(self) -> "ExecPlugin":
+        return ExecPlugin(self._spec, clock=self._clock, timeout=self._timeout, is_terminal=self._is_terminal)
+
     def _expired(self) -> bool:
         issued = self._issued
         return issued is None or (issued.expires is not None and self._clock.now() >= issued.expires)

@@ -3,10 +3,41 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
 
+from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.manager_options import LeaderElector
 from rbgctl.runtime.metrics import Registry
+from rbgctl.runtime.rbac import PolicyRule
+from rbgctl.runtime.sharded_election import sharing
 from rbgctl.runtime.transport import Transport
+
+if TYPE_CHECKING:
+    from rbgctl.runtime.manager import Manager
+
+CLOSE_SECONDS = 2.0
+
+ELECTION_RIGHTS: Final = (PolicyRule("coordination.k8s.io", "leases", ("create", "get", "list", "update", "watch")),)
+"""What a replica may do besides its work, for `Builder.permits`; in the namespace of the Lease is enough."""
+
+
+def elector_of(manager: "Manager", config: ClusterConfig) -> LeaderElector | None:
+    """What the options of a manager on this cluster ask for: `elector`, or `leader_election` on a thread of its own."""
+    options = manager.options
+    if options.elector is not None:
+        return options.elector(manager)
+    if options.leader_election is None:
+        return None
+
+    def thread(manager: "Manager") -> ElectorThread:
+        # Credentials serve one event loop; the election runs on another one.
+        agent = options.user_agent(options.name)
+        return ElectorThread(config.fresh(), user_agent=agent, registry=manager.metrics)
+
+    if options.shards > 1:
+        return sharing(thread, options.leader_election)(manager)
+    return thread(manager).election(options.leader_election)
 
 
 class Leadership:
@@ -63,6 +94,3 @@ class Leadership:
         """Raises RuntimeError when this process leads but has not renewed for far too long (RT-HZ-08)."""
         if not self._elector.healthy(tolerance):
             raise RuntimeError("failed election to renew leadership")
-
-
-CLOSE_SECONDS = 2.0

@@ -30,7 +30,7 @@ from rbgctl.runtime.groups import FunctionRunnable, Runnable, RunnableGroup, Sto
 from rbgctl.runtime.health import Check, Endpoint, LoopMonitor, health_app, ping
 from rbgctl.runtime.http_server import HttpServer, parse_address
 from rbgctl.runtime.kind_options import Form, KindOptions
-from rbgctl.runtime.leadership import Leadership
+from rbgctl.runtime.leadership import Leadership, elector_of
 from rbgctl.runtime.manager_options import LeaderElector, ManagerOptions
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.metrics_server import DEFAULT_ADDRESS, METRICS, Handler, metrics_server
@@ -126,8 +126,9 @@ class Manager:
         self._started = False
         self._stopping = False
         self._leadership: Leadership | None = None
-        if self.options.elector is not None:
-            self._leadership = Leadership(self.options.elector(self), self.transport, self.metrics)
+        elector = elector_of(self, config)
+        if elector is not None:
+            self._leadership = Leadership(elector, self.transport, self.metrics)
             tolerance = self.options.leader_tolerance
             if tolerance is not None:
                 self._checks["healthz"]["leaderElection"] = partial(self._leadership.check, tolerance)
@@ -232,7 +233,7 @@ class Manager:
     def add_controller(self, controller: Controller) -> None:
         """Run a controller, warmed up before the election when it wants that."""
         self.add(controller)
-        if controller.options.warmup and controller.needs_leader and self.options.elector is not None:
+        if controller.options.warmup and controller.needs_leader and self._leadership is not None:
             self._groups["warmup"].add(FunctionRunnable(f"warmup of {controller}", controller.warmup))
 
     @property
@@ -271,7 +272,7 @@ class Manager:
         """
         if self._started:
             raise RuntimeError("manager already started")
-        if self.shards is not None and self.options.elector is None:
+        if self.shards is not None and self._leadership is None:
             raise RuntimeError("sharing the work needs leader election")
         self._started = True
         for gvk, form in self._needed:

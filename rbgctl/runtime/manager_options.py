@@ -8,6 +8,7 @@ from rbgctl.machinery.gvk import GVK
 from rbgctl.runtime.certwatcher import ServingCertificate
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.kind_options import CacheDefaults
+from rbgctl.runtime.leaderelection import ElectionConfig
 
 GRACEFUL_SHUTDOWN = 30.0
 KILL_MARGIN = 5.0
@@ -61,9 +62,12 @@ class ManagerOptions:
     uncached: kinds that the clients of controllers read live although they are cached.
     metrics_address: "" is the default one, :8080. metrics_secure: TLS and authorised requests only.
     pprof_address: profiles of the process; without a host it listens on localhost only.
-    elector: makes the leader elector; None leads at once.
+    leader_election: the Lease that says which process works, for instance
+    `ElectionConfig(namespace=config.namespace, name="my-operator")`; None leads at once and asks nobody.
+    elector: makes a leader elector of another sort, instead of `leader_election`.
     leader_tolerance: seconds after its lease at which a leader's /healthz fails, None checks nothing (RT-HZ-08).
-    shards: parts into which the keys are divided; with more than one, `elector` must make a ShardedElector.
+    shards: parts into which the keys are divided, each with a Lease of its own; more than one need `leader_election`.
+    Raises ValueError when both `leader_election` and `elector` are given.
     """
 
     name: str = "manager"
@@ -84,6 +88,11 @@ class ManagerOptions:
     rate: RequestRate | None = None
     uncached: frozenset[GVK] = frozenset()
     cache: CacheDefaults = field(default_factory=CacheDefaults)
+    leader_election: ElectionConfig | None = None
     elector: "Callable[[Manager], LeaderElector] | None" = None
     leader_tolerance: float | None = None
     shards: int = 1
+
+    def __post_init__(self) -> None:
+        if self.leader_election is not None and self.elector is not None:
+            raise ValueError("leader_election and elector both say how to elect: give one of them")

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.elector_thread import USER_AGENT_SUFFIX, ElectorThread
 from rbgctl.runtime.events import Broadcaster
 from rbgctl.runtime.leaderelection import ElectionConfig
-from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.manager_options import LeaderElector
 from rbgctl.runtime.shard_elector import DRAIN_SECONDS, ShardedElector
 from rbgctl.runtime.shard_leases import SHARDS_LABEL, lease_name
 from rbgctl.runtime.shard_members import Membership
 from rbgctl.runtime.transport import Pool
+
+if TYPE_CHECKING:
+    from rbgctl.runtime.manager import Manager
 
 
 class ThreadElections:
@@ -37,13 +40,13 @@ class ThreadElections:
 
 
 def sharing(
-    thread: Callable[[Manager], ElectorThread], config: ElectionConfig, *, drain_seconds: float = DRAIN_SECONDS
-) -> Callable[[Manager], LeaderElector]:
+    thread: "Callable[[Manager], ElectorThread]", config: ElectionConfig, *, drain_seconds: float = DRAIN_SECONDS
+) -> "Callable[[Manager], LeaderElector]":
     """What `ManagerOptions.elector` is when the work is divided. config: of the election for shard 0, whose Lease
     gives all others their names. The manager's options say into how many shards.
     """
 
-    def make(manager: Manager) -> LeaderElector:
+    def make(manager: "Manager") -> LeaderElector:
         shards = manager.shards
         if shards is None:
             raise ValueError("the manager does not divide the work: set ManagerOptions.shards")

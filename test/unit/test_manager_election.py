@@ -1,10 +1,8 @@
 """From the flags of `rbgctl manager` to its election: Lease, identity, durations (RT-ID-01 to RT-ID-03)."""
 
-import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,10 +10,9 @@ from typer.testing import CliRunner
 from rbgctl import manager as composition
 from rbgctl import rbac
 from rbgctl.cli.main import SWITCHES, app
-from rbgctl.manager import ManagerOptions, StartUpError, build, election_config, elector
+from rbgctl.manager import ManagerOptions, StartUpError, build, election_config
 from rbgctl.runtime import config as cluster_config
-from rbgctl.runtime.config import ClusterConfig, ConfigError
-from rbgctl.runtime.elector_thread import Election
+from rbgctl.runtime.config import ClusterConfig
 
 
 @pytest.fixture
@@ -120,14 +117,7 @@ def test_durations_that_are_not_safe_are_a_start_up_error(tmp_path: Path) -> Non
 def test_with_election_every_write_needs_leadership_and_without_none_does() -> None:  # RT-LE-38
     here = ClusterConfig("http://127.0.0.1:1")
     options = ManagerOptions(leader_elect=True, leader_election_namespace="ns")
-    made: list[Any] = []
-
-    def make(manager: Any) -> Any:
-        made.append(elector(ClusterConfig("http://127.0.0.1:1"), options)(manager))
-        return made[-1]
-
-    electing = build(here, options, elector=make)
-    assert isinstance(made[0], Election)
+    electing = build(here, options)
     assert electing.transport.gate is not None
     assert electing.transport.gate() == 0
     assert build(here, ManagerOptions()).transport.gate is None
@@ -146,25 +136,3 @@ def test_the_rights_for_the_lease_end_at_the_operators_namespace() -> None:  # R
     assert {"create", "get", "update"} <= set(rule["verbs"]) <= {"create", "delete", "get", "list", "update", "watch"}
     assert "leases" not in str(rbac.role())
     assert not any("leases" in rule["resources"] for rule in rbac.role()["rules"])
-
-
-async def test_the_election_has_a_configuration_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RT-LE-03, RT-LE-31: credentials serve one event loop, and a busy one must not hold up the other."""
-    used: dict[str, ClusterConfig] = {}
-
-    def fake_elector(config: ClusterConfig, options: ManagerOptions) -> None:
-        used["election"] = config
-
-    def fake_build(config: ClusterConfig, options: ManagerOptions, **_: Any) -> None:
-        used["manager"] = config
-        raise ConfigError("far enough")
-
-    monkeypatch.setattr(ClusterConfig, "load", lambda _: ClusterConfig("http://127.0.0.1:1"))
-    monkeypatch.setattr(composition, "elector", fake_elector)
-    monkeypatch.setattr(composition, "build", fake_build)
-    monkeypatch.setattr(composition, "stop_on_signals", asyncio.Event)
-    monkeypatch.setattr(composition, "configure_logging", lambda *_, **__: None)
-    with pytest.raises(StartUpError, match="far enough"):
-        await composition.serve(ManagerOptions(leader_elect=True))
-    assert used["election"] is not used["manager"]
-    assert used["election"].credential is not used["manager"].credential
