@@ -20,7 +20,7 @@ from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NoKindMatch, NotFound
 from rbgctl.runtime.feed import FeedSettings
 from rbgctl.runtime.fence import Written
-from rbgctl.runtime.field_index import matching_fields
+from rbgctl.runtime.indexed_fields import matching_fields
 from rbgctl.runtime.informer import Informer, ResourceNotCached
 from rbgctl.runtime.kind_options import CacheDefaults, Form, KindOptions, scopes
 from rbgctl.runtime.read_your_writes import FENCE_TIMEOUT, ReadYourWrites

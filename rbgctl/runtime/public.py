@@ -38,8 +38,8 @@ from rbgctl.runtime.errors import (
 from rbgctl.runtime.events import Recorder
 from rbgctl.runtime.executor import execute, observe_plan_execute
 from rbgctl.runtime.fairness import checkpoint
-from rbgctl.runtime.field_index import field, field_index
 from rbgctl.runtime.handler import enqueue_mapped, enqueue_object, enqueue_owner
+from rbgctl.runtime.indexed_fields import field, field_index
 from rbgctl.runtime.kind_options import CacheDefaults, KindOptions, NamespaceOptions, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.leadership import ELECTION_RIGHTS
