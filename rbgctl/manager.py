@@ -1,11 +1,12 @@
 """Composition root: from flags to a running manager with all controllers."""
 
+import asyncio
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import structlog
 import uvloop
@@ -21,16 +22,17 @@ from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime import config as cluster_config
 from rbgctl.runtime.builder import Builder
-from rbgctl.runtime.certwatcher import ServingCertificate
+from rbgctl.runtime.cache import CacheNotSynced
+from rbgctl.runtime.certwatcher import CertificateError, ServingCertificate
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
-from rbgctl.runtime.http_server import AddressError
+from rbgctl.runtime.http_server import AddressError, parse_address
 from rbgctl.runtime.kind_options import CacheDefaults, NamespaceOptions, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
-from rbgctl.runtime.log import configure_logging
-from rbgctl.runtime.manager import Manager
+from rbgctl.runtime.log import LEVELS, configure_logging
+from rbgctl.runtime.manager import LeaderElectionLost, Manager, ShutdownTimeout
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import shutdown_budget
 from rbgctl.runtime.signals import stop_on_signals
@@ -50,6 +52,18 @@ CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
     identity.CONTROLLER_INSTANCE: instance.declare,
 }
 """Every controller by the name it has in metrics and logs (MGR-7)."""
+
+EXPECTED: Final = (
+    ApiError,
+    TransportError,
+    ConfigError,
+    CertificateError,
+    CacheNotSynced,
+    ShutdownTimeout,
+    LeaderElectionLost,
+    TimeoutError,
+)
+"""What may end a manager without a defect in it: said in one line."""
 
 LEADER_TOLERANCE: Final = 20.0
 RESTRICTED: Final = {
@@ -197,39 +211,87 @@ async def check_crds(client: LiveClient, *, may_be_forbidden: bool = False) -> N
 async def serve(options: ManagerOptions) -> None:
     """Run until SIGTERM or SIGINT. Raises StartUpError, or what ended the manager."""
     stop = stop_on_signals()
-    tracing = Tracing.from_env()
+    tracing = _tracing()
     configure_logging(
         options.log_level, cast("Literal['json', 'console']", options.log_encoding), tracing=tracing.enabled
     )
     try:
         config = ClusterConfig.load(options.kubeconfig or None)
         manager = build(config, options, tracing=tracing)
-    except ConfigError as error:
-        raise StartUpError(str(error)) from None
+    except (ConfigError, ValueError) as error:
+        raise StartUpError(f"kubeconfig or flags: {_one_line(error)}") from None
     _log.info("starting", version=__version__, server=config.server, controllers=selected(options))
     try:
-        await check_crds(manager.live, may_be_forbidden=bool(options.namespaces))
-    except (ApiError, TransportError) as error:
+        checks = check_crds(manager.live, may_be_forbidden=bool(options.namespaces))
+        stopped = not await _unless_stopped(checks, stop)
+    except (ApiError, TransportError, ConfigError, ValueError) as error:
+        raise StartUpError(f"cannot read CRDs from {config.server}: {_one_line(error)}") from None
+    else:
+        if not stopped:
+            await manager.run(stop)
+    finally:
         await manager.transport.close()
-        raise StartUpError(f"cannot read CRDs from {config.server}: {error}") from None
-    except StartUpError:
-        await manager.transport.close()
-        raise
-    await manager.run(stop)
 
 
-def run(options: ManagerOptions) -> int:
-    """The whole life of the process; returns its exit code. Raises StartUpError and ValueError for bad options."""
+def _tracing() -> Tracing:
+    try:
+        return Tracing.from_env()
+    except ValueError as error:
+        raise StartUpError(f"tracing: {_one_line(error)}") from None
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Whether `work` ended before `stop` was set, which cancels it (RT-MG-12). Raises what `work` raises."""
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        for task in (working, stopped):
+            task.cancel()
+        await asyncio.wait({working, stopped})
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_flags(options: ManagerOptions) -> None:
+    """All that can be said of flags without a cluster. Raises ValueError and AddressError, naming the flag."""
     if options.log_encoding not in {"json", "console"}:
         raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
+    if options.log_level not in LEVELS:
+        raise ValueError(f"--zap-log-level is {options.log_level!r}: use one of {', '.join(LEVELS)}")
+    least = {
+        "cache-sync-timeout": (options.cache_sync_timeout, 1.0),
+        "watch-timeout": (options.watch_timeout, 1.0),
+        "termination-grace-period": (options.termination_grace_period, 0.0),
+    }
+    for flag, (seconds, limit) in least.items():
+        if seconds is not None and seconds < limit:
+            raise ValueError(f"--{flag} is {seconds:g}s: at least {limit:g}s is wanted")
+    RequestRate.of(options.kube_api_qps, options.kube_api_burst)
     selected(options)
     splitting.select_namespaces(options.namespaces)
     if options.shards > 1 and not options.leader_elect:
         raise ValueError(f"--shards={options.shards} needs --leader-elect: a Lease per shard says who works on it")
+    for address in (options.metrics_bind_address, options.health_probe_bind_address, options.pprof_bind_address):
+        parse_address(address)
+
+
+def run(options: ManagerOptions) -> int:
+    """The whole life of the process; returns its exit code. Raises StartUpError and ValueError for bad options."""
+    check_flags(options)
     try:
         uvloop.run(serve(options))
     except (StartUpError, AddressError):
         raise
+    except EXPECTED as error:
+        _log.error("the manager ended", error=_one_line(error), error_type=type(error).__name__)
+        return 1
     except KeyboardInterrupt:
         return 130
     except OSError as error:

@@ -46,6 +46,9 @@ def select_controllers(flag: str, known: Sequence[str]) -> tuple[str, ...]:
 def select_namespaces(flag: str) -> tuple[str, ...]:
     """The namespaces of a --namespaces flag, sorted; none means all. Raises ValueError for what cannot be a name."""
     names = _items(flag)
+    if flag and not names:
+        # An unset variable in a template must not turn a manager of some namespaces into one of all.
+        raise ValueError(f"--namespaces={flag!r} names no namespace: leave the flag out to mean all")
     for name in names:
         if not _NAMESPACE.fullmatch(name):
             raise ValueError(f"--namespaces: {name!r} is no name of a namespace")

@@ -308,7 +308,7 @@ def decode_review(call: Call) -> tuple[Envelope, AdmissionRequest]:
             raise BadReview("got an empty request")
         request = _REQUEST.decode(review.request)
         raw = {k: orjson.loads(memoryview(v)) for k, v in _FIELDS.decode(review.request).items() if k not in _OBJECTS}
-    except (msgspec.MsgspecError, orjson.JSONDecodeError) as error:
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, RecursionError) as error:
         raise BadReview(f"the review cannot be decoded: {error}") from error
     return replace(envelope, uid=request.uid), AdmissionRequest(
         uid=request.uid,
@@ -360,7 +360,14 @@ class AdmissionEndpoint:
             response = await self._respond(request, call.seconds)
         except BadReview as error:
             response = failed(error.code, str(error))
-        return Answer(200, (encode_review(envelope, response),))
+        try:
+            return Answer(200, (encode_review(envelope, response),))
+        except TypeError as error:
+            # The handler put something into its answer that JSON does not have (RT-WH-07).
+            if self._panics is not None:
+                self._panics.inc()
+            _log.exception("answer of an admission handler cannot be encoded")
+            return Answer(200, (encode_review(envelope, failed(500, f"panic: {error} [recovered]")),))
 
     async def _respond(self, request: AdmissionRequest, seconds: float) -> AdmissionResponse:
         deadline = asyncio.timeout(seconds)

@@ -7,6 +7,7 @@ leadership (RT-CF-22).
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -35,10 +36,12 @@ class RequestRate:
         """What `--kube-api-qps` and `--kube-api-burst` ask for; None is no limit (RT-CF-20, RT-CF-23).
 
         Unset or negative qps: no limit. 0 is client-go's own default for either, an unset burst the Go operator's.
-        Raises ValueError for a negative burst.
+        Raises ValueError for a negative burst, and for a qps that is no number.
         """
         if burst is not None and burst < 0:
             raise ValueError(f"--kube-api-burst is {burst}: a number of requests is wanted")
+        if qps is not None and not math.isfinite(qps):
+            raise ValueError(f"--kube-api-qps is {qps}: a number of requests a second is wanted, -1 for no limit")
         if qps is None or qps < 0:
             return None
         return cls(qps or GO_QPS, DEFAULT_BURST if burst is None else burst or GO_BURST)

@@ -92,7 +92,7 @@ class ConversionEndpoint:
     async def __call__(self, call: Call) -> Answer:
         try:
             review = _REVIEW.decode(call.body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             _log.error("conversion review cannot be decoded", error=str(error))
             return Answer(400)
         request = review.request
@@ -138,7 +138,7 @@ class ConversionEndpoint:
             if before.api_version == desired:
                 return memoryview(raw)
             obj = orjson.loads(memoryview(raw))
-        except (msgspec.MsgspecError, orjson.JSONDecodeError) as error:
+        except (msgspec.MsgspecError, orjson.JSONDecodeError, RecursionError) as error:
             raise ConversionError(f"an object cannot be decoded: {error}") from error
         after = self._converter(obj, desired)
         found = after.get("apiVersion"), after.get("kind")

@@ -14,6 +14,7 @@ from rbgctl.machinery.gvk import GVK, RawObject
 
 LEASE: Final = GVK("coordination.k8s.io", "v1", "Lease")
 
+MAX_TRANSITIONS: Final = 2**31 - 1
 RELEASED_SECONDS: Final = 1
 """Duration in a record without holder; zero is not a valid one."""
 
@@ -56,7 +57,7 @@ class LeaseRecord:
             seconds=seconds,
             acquire_time=self.acquire_time if mine and self.acquire_time else now,
             renew_time=now,
-            transitions=self.transitions + (0 if mine else 1),
+            transitions=self.transitions if mine else _next(self.transitions),
         )
 
     def released(self, now: str) -> "LeaseRecord":
@@ -77,3 +78,8 @@ class LeaseRecord:
             "leaseTransitions": self.transitions,
         }
         return {**lease, "apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": meta, "spec": spec}
+
+
+def _next(transitions: int) -> int:
+    # The API server stores 32 bits and refuses more: somebody's edit must not lock all replicas out.
+    return transitions + 1 if transitions < MAX_TRANSITIONS else 0

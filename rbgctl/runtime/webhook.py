@@ -36,6 +36,7 @@ PORT = 9443
 DRAIN_SECONDS = 60.0
 DIAL_SECONDS = 10.0
 DIAL_INTERVAL = 0.05
+MAX_DIGITS = 6
 MAX_TIMEOUT = 30.0
 SHARE_OF_TIMEOUT = 0.9
 CHUNK = 256 << 10
@@ -210,7 +211,7 @@ def deadline(timeout: str) -> float:
     9 when it does not say (RT-WH-11). The answer of a late handler still reaches the caller, with the reason in it.
     """
     number = timeout.removesuffix("s")
-    if not timeout.endswith("s") or not number.isdecimal() or not int(number):
+    if not timeout.endswith("s") or not number.isdecimal() or len(number) > MAX_DIGITS or not int(number):
         return DEADLINE
     return min(float(number), MAX_TIMEOUT) * SHARE_OF_TIMEOUT
 

@@ -476,3 +476,19 @@ def test_the_raw_codec_hands_objects_through() -> None:
 )
 def test_paths_say_what_is_served(kind: str, gvk: GVK, path: str) -> None:  # RT-WH-02, WH-1
     assert admission_path(kind, gvk) == path
+
+
+async def test_a_body_nested_deeper_than_can_be_read_is_a_bad_review() -> None:  # RT-WH-05
+    deep = b'{"request":{"uid":"u","operation":"CREATE","object":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}}"
+    found = await response(giving(allowed()), deep)
+    assert found["status"]["code"] == 400
+
+
+async def test_an_answer_that_is_no_json_is_a_panic() -> None:  # RT-WH-07
+    panics = Counter("panics", "", registry=CollectorRegistry())
+    broken = AdmissionResponse(allowed=True, status={"code": 200, "message": object()})
+    found = await response(giving(broken), panics=panics)
+    assert found["status"]["code"] == 500
+    assert not found["allowed"]
+    assert found["uid"] == "u-1"
+    assert panics._value.get() == 1
