@@ -131,10 +131,11 @@ def test_the_rights_for_the_lease_end_at_the_operators_namespace() -> None:  # R
     role = rbac.lease_role()
     assert role["metadata"]["namespace"] == rbac.NAMESPACE
     assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
         {
             "apiGroups": ["coordination.k8s.io"],
             "resources": ["leases"],
             "verbs": ["create", "delete", "get", "list", "update"],
-        }
+        },
     ]
     assert not any("leases" in rule["resources"] for rule in rbac.role()["rules"])

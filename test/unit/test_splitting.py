@@ -146,6 +146,16 @@ def test_roles_grant_the_same_as_the_cluster_role_but_in_their_namespaces() -> N
     assert all(scopes.get((g, r.partition("/")[0]), True) for g, r, _ in granted(roles["Role", "a"]["rules"]))
 
 
+def test_a_manager_of_other_namespaces_may_say_in_its_own_who_leads() -> None:
+    """RT-LE-04: events about an election lie where its Lease does."""
+    made = namespaced_rbac.objects(("a",))
+    own = [o for o in made if o["metadata"].get("namespace") == rbac.NAMESPACE and "rules" in o]
+    (events,) = [rule for o in own for rule in o["rules"] if rule["resources"] == ["events"]]
+    assert events["verbs"] == ["create", "patch"]
+    bound = [o["roleRef"]["name"] for o in made if o["metadata"].get("namespace") == rbac.NAMESPACE and "roleRef" in o]
+    assert bound == [o["metadata"]["name"] for o in own]
+
+
 def test_roles_are_printed_for_kubectl(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["namespaced_rbac", "b,a"])
     assert namespaced_rbac.main() == 0
