@@ -20,7 +20,7 @@ from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NoKindMatch, NotFound
 from rbgctl.runtime.feed import FeedSettings
 from rbgctl.runtime.fence import Written
-from rbgctl.runtime.field_index import matching_fields
+from rbgctl.runtime.field_selection import matching_fields
 from rbgctl.runtime.informer import Informer, ResourceNotCached
 from rbgctl.runtime.kind_options import CacheDefaults, Form, KindOptions, scopes
 from rbgctl.runtime.read_your_writes import FENCE_TIMEOUT, ReadYourWrites
@@ -283,7 +283,7 @@ class Cache:
     ) -> Sequence[Entry]:
         """Cached entries, narrowed by an index value, a namespace and a selector on headers, sorted by key.
 
-        fields: a field selector of equalities, each of which needs an index, see `field_index`.
+        fields: a field selector of equalities, each of which needs an index, see `field_selection`.
         Raises ResourceNotCached for a namespace outside the cached ones (RT-CA-16), KeyError for an unknown index and
         ValueError for a field without one.
         """

@@ -46,8 +46,9 @@ def new_identity() -> str:
 class ElectionConfig:
     """Which Lease, as whom, and how fast. Seconds; raises ValueError for values that are not safe (RT-LE-02, RT-LE-30).
 
-    identity: of this process start, made up by default. lease: others may take over so long after the last renewal. renew: a leader whose renewals fail gives up after it.
-    retry: between renewals. margin: writes stop so long before `lease` is over. labels: set on the Lease.
+    identity: of this process start, made up by default. lease: others may take over so long after the last renewal.
+    renew: a leader whose renewals fail gives up after it. retry: between renewals. margin: writes stop so long before
+    `lease` is over. labels: set on the Lease.
     """
 
     namespace: str

@@ -22,7 +22,7 @@ from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.conflict_retry import retry_on_conflict
 from rbgctl.runtime.controller import Context, Controller, ControllerOptions, Reconciler, Result
 from rbgctl.runtime.conversion_review import ConversionError, Converter
-from rbgctl.runtime.create_or_update import create_or_patch, create_or_update
+from rbgctl.runtime.create_or_change import create_or_patch, create_or_update
 from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.errors import (
     AlreadyExists,
@@ -39,7 +39,7 @@ from rbgctl.runtime.errors import (
 from rbgctl.runtime.events import Recorder
 from rbgctl.runtime.executor import execute, observe_plan_execute
 from rbgctl.runtime.fairness import checkpoint
-from rbgctl.runtime.field_index import field, field_index
+from rbgctl.runtime.field_selection import field, field_index
 from rbgctl.runtime.handler import enqueue_mapped, enqueue_object, enqueue_owner
 from rbgctl.runtime.kind_options import CacheDefaults, KindOptions, NamespaceOptions, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity

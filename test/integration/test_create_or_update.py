@@ -7,7 +7,7 @@ import pytest
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient
-from rbgctl.runtime.create_or_update import create_or_patch, create_or_update
+from rbgctl.runtime.create_or_change import create_or_patch, create_or_update
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import Conflict, NotFound
 from rbgctl.runtime.testing.envtest import EnvTest

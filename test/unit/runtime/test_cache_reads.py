@@ -20,7 +20,7 @@ from rbgctl.runtime.clock import SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NotFound
-from rbgctl.runtime.field_index import field, field_index
+from rbgctl.runtime.field_selection import field, field_index
 from rbgctl.runtime.kind_options import KindOptions
 from rbgctl.runtime.store import EntryDecoder, Header, Indexer
 from rbgctl.runtime.transport import Transport
