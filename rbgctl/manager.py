@@ -194,13 +194,9 @@ async def check_crds(client: LiveClient, *, may_be_forbidden: bool = False) -> N
             raise StartUpError(f"CRD {name} is installed but not Established: see kubectl describe crd {name}")
 
 
-async def serve(options: ManagerOptions) -> None:
+async def serve(options: ManagerOptions, tracing: Tracing) -> None:
     """Run until SIGTERM or SIGINT. Raises StartUpError, or what ended the manager."""
     stop = stop_on_signals()
-    tracing = Tracing.from_env()
-    configure_logging(
-        options.log_level, cast("Literal['json', 'console']", options.log_encoding), tracing=tracing.enabled
-    )
     try:
         config = ClusterConfig.load(options.kubeconfig or None)
         manager = build(config, options, tracing=tracing)
@@ -224,10 +220,15 @@ def run(options: ManagerOptions) -> int:
         raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
     selected(options)
     splitting.select_namespaces(options.namespaces)
+    RequestRate.of(options.kube_api_qps, options.kube_api_burst)
     if options.shards > 1 and not options.leader_elect:
         raise ValueError(f"--shards={options.shards} needs --leader-elect: a Lease per shard says who works on it")
+    tracing = Tracing.from_env()
+    configure_logging(
+        options.log_level, cast("Literal['json', 'console']", options.log_encoding), tracing=tracing.enabled
+    )
     try:
-        uvloop.run(serve(options))
+        uvloop.run(serve(options, tracing))
     except (StartUpError, AddressError):
         raise
     except KeyboardInterrupt:

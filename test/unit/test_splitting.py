@@ -117,9 +117,19 @@ def test_flags_reach_the_manager() -> None:
         (ManagerOptions(shards=2), "--shards=2 needs --leader-elect"),
         (ManagerOptions(controllers="x"), "there is no controller x; known are workloads-rolebasedgroup, "),
         (ManagerOptions(namespaces="A"), "'A' is no name of a namespace"),
+        (ManagerOptions(kube_api_burst=-1), "--kube-api-burst is -1"),
+        (ManagerOptions(log_level="loud"), "loud"),
+        (ManagerOptions(), "OTEL_TRACES_SAMPLER_ARG"),
     ],
 )
-def test_bad_flags_end_the_process_before_it_starts(options: ManagerOptions, says: str) -> None:
+def test_bad_flags_end_the_process_before_it_starts(
+    options: ManagerOptions, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an error of one line; whatever ends the manager later is logged as a traceback."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "much" if says.startswith("OTEL") else "1")
+    monkeypatch.setattr("uvloop.run", lambda _: pytest.fail("it did start"))
     with pytest.raises(ValueError, match=says):
         run(options)
 
