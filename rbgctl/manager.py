@@ -208,13 +208,9 @@ async def check_crds(client: LiveClient, *, may_be_forbidden: bool = False) -> N
             raise StartUpError(f"CRD {name} is installed but not Established: see kubectl describe crd {name}")
 
 
-async def serve(options: ManagerOptions) -> None:
+async def serve(options: ManagerOptions, tracing: Tracing) -> None:
     """Run until SIGTERM or SIGINT. Raises StartUpError, or what ended the manager."""
     stop = stop_on_signals()
-    tracing = _tracing()
-    configure_logging(
-        options.log_level, cast("Literal['json', 'console']", options.log_encoding), tracing=tracing.enabled
-    )
     try:
         config = ClusterConfig.load(options.kubeconfig or None)
         manager = build(config, options, tracing=tracing)
@@ -285,8 +281,12 @@ def check_flags(options: ManagerOptions) -> None:
 def run(options: ManagerOptions) -> int:
     """The whole life of the process; returns its exit code. Raises StartUpError and ValueError for bad options."""
     check_flags(options)
+    tracing = _tracing()
+    configure_logging(
+        options.log_level, cast("Literal['json', 'console']", options.log_encoding), tracing=tracing.enabled
+    )
     try:
-        uvloop.run(serve(options))
+        uvloop.run(serve(options, tracing))
     except (StartUpError, AddressError):
         raise
     except EXPECTED as error:

@@ -40,9 +40,13 @@ def role() -> RawObject:
     return cluster_role(CLUSTER_ROLE, [*rules, *PROCESS_RULES])
 
 
-LEASE_RULES = (PolicyRule("coordination.k8s.io", "leases", ("create", "delete", "get", "list", "update", "watch")),)
+LEASE_RULES = (
+    PolicyRule("coordination.k8s.io", "leases", ("create", "delete", "get", "list", "update", "watch")),
+    PolicyRule("", "events", ("create", "patch")),
+)
 """Leader election, in the operator's namespace only (RBAC-6). Who stands by watches the Lease to hear of its release;
-managers that share the work list all Leases and delete those of members that are gone."""
+managers that share the work list all Leases and delete those of members that are gone. Events tell who leads, where a
+manager may work in other namespaces only too."""
 
 
 def lease_role() -> RawObject:

@@ -117,22 +117,6 @@ class Builder:
         """Any kind; `handler` says which keys an event concerns."""
         return self._watch(gvk, lambda _: handler, predicates, only_metadata)
 
-    def watches_metadata(self, gvk: GVK, handler: EventHandler, *predicates: Predicate) -> Self:
-        """Like `watches`, of metadata only: labels, owners and annotations, but no bodies."""
-        return self.watches(gvk, handler, *predicates, only_metadata=True)
-
-    def owns_when_served(
-        self, gvk: GVK, *predicates: Predicate, every_owner: bool = False, only_metadata: bool = False
-    ) -> Self:
-        """Like `owns`, of a kind that may not be installed: see `when_served`."""
-        return self.when_served(gvk).owns(gvk, *predicates, every_owner=every_owner, only_metadata=only_metadata)
-
-    def watches_when_served(
-        self, gvk: GVK, handler: EventHandler, *predicates: Predicate, only_metadata: bool = False
-    ) -> Self:
-        """Like `watches`, of a kind that may not be installed: see `when_served`."""
-        return self.when_served(gvk).watches(gvk, handler, *predicates, only_metadata=only_metadata)
-
     def when_served(self, gvk: GVK) -> Self:
         """Nothing waits for this kind while the server does not serve it (RT-RM-07, RBG-24).
 
@@ -248,7 +232,7 @@ class Builder:
         """
         known = _known(mapper)
         rules = [PolicyRule(r.gvk.group, r.plural, READ) for r in map(known, dict.fromkeys(self._needed))]
-        if self._optional:
+        if any(options is not None and options.optional for options in self.informers.values()):
             rules.append(PolicyRule(CRD.group, known(CRD).plural, READ))
         if self._owns and self._for is not None:
             # Children name it with blockOwnerDeletion, which OwnerReferencesPermissionEnforcement checks.

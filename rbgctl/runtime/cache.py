@@ -48,7 +48,6 @@ class Cache:
     watch_timeout: seconds, the range from which each watch request draws its server-side timeout.
     first_list_jitter: seconds over which first lists are spread (RT-RF-17). streaming: see `Reflector`.
 
-
     A kind can be cached whole and as metadata only, in two informers (RT-CA-04). Where `form` is left out, reading
     means the one with bodies if there is one.
     """
@@ -94,8 +93,9 @@ class Cache:
     def declare(self, gvk: GVK, options: KindOptions | None = None, *, form: Form | None = None) -> Informer:
         """The informer of a kind in the form of `options`, created on the first call and widened on later ones.
 
-        Without options: the one in that form, or the one that reads go to, or all of the kind whole. A kind declared
-        while the cache runs starts at once. Raises ValueError when declarations contradict each other, or name
+        `form` is for those without options, and ignored with them: the one in that form, else the one that reads go
+        to, else all of the kind whole. A kind declared while the cache runs starts at once, one that it follows as
+        optional stays so. Raises ValueError when declarations contradict each other, or name
         namespaces for a kind without.
         """
         informer = self._find(gvk, form if options is None else options.form)
@@ -163,6 +163,7 @@ class Cache:
 
     def _start(self, informer: Informer) -> None:
         assert self._group is not None  # noqa: S101 - only called while running
+        informer.followed = True
         name = f"cache {informer.gvk.kind}"
         run = self._run_optional if informer.options.optional else self._run_informer
         self._tasks[informer] = self._group.create_task(run(informer), name=name)
@@ -283,7 +284,7 @@ class Cache:
     ) -> Sequence[Entry]:
         """Cached entries, narrowed by an index value, a namespace and a selector on headers, sorted by key.
 
-        fields: a field selector of equalities, each of which needs an index, see `field_index`.
+        fields: a field selector of equalities, each of which needs an index, see `indexed_fields`.
         Raises ResourceNotCached for a namespace outside the cached ones (RT-CA-16), KeyError for an unknown index and
         ValueError for a field without one.
         """

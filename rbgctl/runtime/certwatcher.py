@@ -140,7 +140,7 @@ class CertWatcher:
             return False
         try:
             load_pair(self._ctx, pair)
-        except (ssl.SSLError, ValueError) as error:
+        except (OSError, ValueError) as error:  # OSError too: there may be no descriptor left, for now
             why = getattr(error, "reason", None) or error
             raise CertificateError(f"cannot use {files.certificate} with {files.key}: {why}") from error
         self._current = pair

@@ -22,7 +22,15 @@ from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.causes import CausedQueue
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
-from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
+from rbgctl.runtime.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Forbidden,
+    LeadershipUncertain,
+    NotFound,
+    TerminalError,
+)
 from rbgctl.runtime.events import Recorder
 from rbgctl.runtime.groups import all_of
 from rbgctl.runtime.log import reconcile_keys
@@ -428,11 +436,14 @@ class Controller:
 
 
 def _is_routine(error: BaseException) -> bool:
-    """Somebody else was faster, or leadership is in doubt: part of normal operation, retried (RT-CT-23)."""
+    """Part of normal operation, retried (RT-CT-23): somebody else was faster, leadership is in doubt, or the namespace
+    goes away (RT-ER-04).
+    """
     several = getattr(error, "errors", None)
     if isinstance(several, tuple) and several:
         return all(isinstance(e, BaseException) and _is_routine(e) for e in several)
-    return isinstance(error, Conflict | AlreadyExists | LeadershipUncertain)
+    terminating = isinstance(error, Forbidden) and error.namespace_terminating
+    return terminating or isinstance(error, Conflict | AlreadyExists | LeadershipUncertain)
 
 
 def _text(error: BaseException) -> str:

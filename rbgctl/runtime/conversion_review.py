@@ -76,6 +76,25 @@ class _Turn:
         self.began = self.clock.monotonic()
 
 
+class Converters:
+    """The converters of several kinds as one: that of the object's group and kind is called."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[tuple[str, str], Converter] = {}
+
+    def add(self, group: str, kind: str, converter: Converter) -> None:
+        """For all versions of a kind. Raises ValueError when it has another one."""
+        if self._by_kind.setdefault((group, kind), converter) != converter:
+            raise ValueError(f"{kind}{f'.{group}' if group else ''} has a converter already")
+
+    def __call__(self, obj: RawObject, desired: str) -> RawObject:
+        group, kind = str(obj.get("apiVersion") or "").rpartition("/")[0], str(obj.get("kind") or "")
+        converter = self._by_kind.get((group, kind))
+        if converter is None:
+            raise ConversionError(f"there is no conversion of {obj.get('apiVersion')}, Kind={kind}")
+        return converter(obj, desired)
+
+
 class ConversionEndpoint:
     """Serves one converter. `panics` counts what it raises by mistake."""
 

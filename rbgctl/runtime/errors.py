@@ -126,6 +126,11 @@ class Unauthorized(ApiError):
 class Forbidden(ApiError):
     default_reason = "Forbidden"
 
+    @property
+    def namespace_terminating(self) -> bool:
+        """Nothing can be created any more in a namespace that is being deleted."""
+        return any(cause.reason == "NamespaceTerminating" for cause in self.causes)
+
 
 class NotFound(ApiError):
     default_reason = "NotFound"

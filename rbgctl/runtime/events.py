@@ -22,7 +22,7 @@ from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import Patch
 from rbgctl.runtime.clock import Clock, rfc3339
 from rbgctl.runtime.correlator import Correlator, Sending
-from rbgctl.runtime.errors import AlreadyExists, ApiError, LeadershipUncertain, NotFound, TransportError
+from rbgctl.runtime.errors import AlreadyExists, ApiError, Forbidden, LeadershipUncertain, NotFound, TransportError
 
 _log = structlog.get_logger("rbgctl.runtime.events")
 
@@ -285,7 +285,9 @@ class Broadcaster:
                 return
             except ApiError as error:
                 # Any answer is final (RT-EV-07).
-                quiet = isinstance(error, AlreadyExists) or _terminating(error)
+                quiet = isinstance(error, AlreadyExists) or (
+                    isinstance(error, Forbidden) and error.namespace_terminating
+                )
                 (_log.debug if quiet else _log.error)("event refused", error=error.message, reason=error.reason)
                 self._on_drop("refused")
                 return
@@ -305,7 +307,3 @@ class Broadcaster:
             else:
                 return
         await self._sink.create(sending.event)
-
-
-def _terminating(error: ApiError) -> bool:
-    return any(cause.reason == "NamespaceTerminating" for cause in error.causes)

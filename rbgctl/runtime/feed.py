@@ -67,8 +67,8 @@ class FeedSettings:
 class Feed:
     """One scope of a kind, kept current in the `store` that it shares with the other scopes of its informer.
 
-    known: its share of the store. changed: called when events have been
-    applied. applied_rv: how far the store is, not what has been received (RT-QF-12).
+    known: its share of the store. changed: called when events have been applied. applied_rv: how far the store is, not
+    what has been received (RT-QF-12).
     """
 
     def __init__(

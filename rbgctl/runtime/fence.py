@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.machinery.resource_version import is_ordered, newer_or_equal
+from rbgctl.runtime.client import Form
 
 MAX_AGE = 300.0
 MAX_OWNERS = 100_000
 
 Written = tuple[GVK, NN]
+
+Showing = tuple[GVK, NN, Form]
+"""An object in one of the informers that show it: each has a fence of its own."""
 
 
 @dataclass(slots=True)
@@ -54,10 +58,10 @@ class Fences:
     """All fences, by the key on whose behalf the writes were made: those of the `limit` that wrote last (RT-EX-03)."""
 
     limit: int = MAX_OWNERS
-    _by_owner: OrderedDict[Hashable, dict[Written, Fence]] = field(default_factory=OrderedDict)
+    _by_owner: OrderedDict[Hashable, dict[Showing, Fence]] = field(default_factory=OrderedDict)
     _pruned_at: float = float("-inf")
 
-    def record(self, owner: Hashable, what: Written, *, rv: str, gone_uid: str, unknown: bool, at: float) -> None:
+    def record(self, owner: Hashable, what: Showing, *, rv: str, gone_uid: str, unknown: bool, at: float) -> None:
         if at - self._pruned_at > MAX_AGE:
             # Owners that never reconcile again would otherwise be remembered for ever.
             self._pruned_at = at
@@ -69,7 +73,7 @@ class Fences:
         if len(self._by_owner) > self.limit:
             self._by_owner.popitem(last=False)
 
-    def pending(self, owner: Hashable, now: float) -> dict[Written, Fence]:
+    def pending(self, owner: Hashable, now: float) -> dict[Showing, Fence]:
         """The owner's fences that are not too old to matter."""
         mine = self._by_owner.get(owner)
         if mine is None:
@@ -80,7 +84,7 @@ class Fences:
             del self._by_owner[owner]
         return dict(mine)
 
-    def drop(self, owner: Hashable, what: Written) -> None:
+    def drop(self, owner: Hashable, what: Showing) -> None:
         mine = self._by_owner.get(owner)
         if mine is not None:
             mine.pop(what, None)

@@ -48,7 +48,8 @@ class Registration:
 class Informer:
     """Created by `Cache.declare`; runs as part of the cache.
 
-    absent: the server was found not to serve this optional kind. lost: set when its collection was not found (404).
+    followed: the cache has begun with it, so that it stays optional or not. absent: the server was found not to serve
+    this optional kind. lost: set when its collection was not found (404).
 
     Several namespaces share one store and one set of handlers (RT-CA-03, RT-CA-16): reading does not know them apart.
     """
@@ -65,6 +66,7 @@ class Informer:
         self.handler_failures = 0
         self.store = Indexer(options.indexes)
         self.feeds: Mapping[str, Feed] = {}
+        self.followed = False
         self.absent = False
         self.lost = asyncio.Event()
         self._settings = settings
@@ -82,6 +84,8 @@ class Informer:
     def configure(self, options: KindOptions) -> None:
         """Widen the options. Raises ValueError for a contradiction, and for more than new indexes once it runs."""
         merged = self.options.merged(options)
+        if self.followed and merged.optional != self.options.optional:
+            raise ValueError(f"{self.gvk.kind} is followed as an optional kind already: need it before the start")
         if self.feeds and replace(merged, indexes=self.options.indexes) != self.options:
             raise ValueError(f"informer of {self.gvk.kind} runs already and cannot keep more than it does")
         for name, function in merged.indexes.items():
@@ -90,8 +94,8 @@ class Informer:
         self.options = merged
 
     def require(self) -> None:
-        """Somebody cannot do without the kind; without effect once it runs or waits for the kind."""
-        if self.options.optional and not self.feeds:
+        """Somebody cannot do without the kind; without effect once it is followed."""
+        if self.options.optional and not self.followed:
             self.options = replace(self.options, optional=False)
 
     def add_index(self, name: str, function: IndexFunction) -> None:

@@ -39,7 +39,8 @@ from rbgctl.runtime.shards import Shards
 from rbgctl.runtime.shutdown import Shutdown, ShutdownTimeout
 from rbgctl.runtime.tracing import Tracing
 from rbgctl.runtime.transport import Transport
-from rbgctl.runtime.webhook import WebhookServer
+from rbgctl.runtime.webhook import WebhookOptions, WebhookServer
+from rbgctl.runtime.webhook_call import CONVERT_PATH
 
 _log = structlog.get_logger("rbgctl.runtime.manager")
 
@@ -116,11 +117,10 @@ class Manager:
         self._controllers: dict[str, Controller] = {}
         self._checks: dict[str, dict[str, Check]] = {
             "healthz": {"ping": ping, "loop": self.loop_monitor.check},
-            "readyz": {"ping": ping, "shutdown": self._check_shutdown},
+            "readyz": {"ping": ping, "shutdown": self._check_shutdown, "informers": self._check_informers},
         }
-        if not self.options.serves_conversion:
-            self._checks["readyz"]["informers"] = self._check_informers
         self._needed: list[tuple[GVK, Form]] = []
+        self._webhooks: list[WebhookServer] = []
         self._groups = {name: RunnableGroup(name, self._failed) for name in _GROUPS}
         self._failure: asyncio.Future[None] | None = None
         self._started = False
@@ -170,10 +170,17 @@ class Manager:
             raise ValueError(f"metrics server: {path} is served already")
         self._metrics_handlers[path] = handler
 
-    def serve_webhooks(self, server: WebhookServer) -> None:
-        """Run it on every replica, before caches fill; ready once its port answers (RT-MG-07, RT-HZ-09)."""
-        self.add(server, group="webhook", ready=server.started)
+    def serve_webhooks(self, options: WebhookOptions | None = None) -> WebhookServer:
+        """A server for webhooks: it runs on every replica, before caches fill; ready once its port answers (RT-MG-07).
+
+        Where it converts at the start, caches may need that, so readiness does not wait for them (RT-HZ-09).
+        Raises RuntimeError after the start.
+        """
+        server = WebhookServer(options, registry=self.metrics, clock=self.clock, tracing=self.tracing)
         self.add_check("readyz", "webhook", server.check)
+        self.add(server, group="webhook", ready=server.started)
+        self._webhooks.append(server)
+        return server
 
     def recorder(self, component: str) -> Recorder:
         """The event recorder of a component, one per component."""
@@ -278,6 +285,9 @@ class Manager:
         for gvk, form in self._needed:
             self.cache.declare(gvk, form=form)
         self._failure = asyncio.get_running_loop().create_future()
+        if any(CONVERT_PATH in server.paths for server in self._webhooks):
+            # The pod must become ready for the API server to reach it, and caches may wait for that (MGR-12).
+            del self._checks["readyz"]["informers"]
         self._add_servers()
         events = asyncio.create_task(self.events.run(), name="event delivery")
         starting = asyncio.create_task(self._start(), name="start-up")

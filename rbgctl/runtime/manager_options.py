@@ -55,7 +55,6 @@ class ManagerOptions:
     max_concurrent: reconciles at once per controller; concurrency overrides it by `Kind.group`.
     cache_sync_timeout: seconds until kinds that cannot be listed stop the manager.
     watch_timeout: range of the server-side watch timeouts in seconds. compress: ask for gzip (out of cluster).
-    serves_conversion: caches may need our own conversion webhook, so readiness must not wait for them (RT-HZ-09).
     rate: client-side limit of requests a second, per client and kind; None leaves pacing to the API server (RT-CF-23).
     cache: in which namespaces and with which options kinds are cached that say nothing themselves, for instance
     `CacheDefaults(namespaces=only_in("a", "b"))`; everywhere by default.
@@ -84,7 +83,6 @@ class ManagerOptions:
     watch_timeout: tuple[float, float] = (300.0, 600.0)
     first_list_jitter: float = 1.0
     compress: bool = False
-    serves_conversion: bool = False
     rate: RequestRate | None = None
     uncached: frozenset[GVK] = frozenset()
     cache: CacheDefaults = field(default_factory=CacheDefaults)

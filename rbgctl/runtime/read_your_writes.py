@@ -6,30 +6,35 @@ decides twice for the same reason. Nothing of it survives the process; a new lea
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping
+from typing import Final
 
 import orjson
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
-from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.client import Form, LiveClient
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.errors import ApiError, NoKindMatch, NotFound
 from rbgctl.runtime.feed import Feed
-from rbgctl.runtime.fence import Fence, Fences, Written
+from rbgctl.runtime.fence import Fence, Fences, Showing, Written
 from rbgctl.runtime.informer import Informer
 from rbgctl.runtime.store import Entry
 
 _log = structlog.get_logger("rbgctl.runtime.fence")
 
 FENCE_TIMEOUT = 2.0
+FORMS: Final[tuple[Form, ...]] = ("full", "metadata")
 
 
 class ReadYourWrites:
-    """find: the informer that reads of a kind go to, None when it is not cached. on_stale_read: counts live reads."""
+    """find: the informer of a kind in a form, None when it is not cached so. on_stale_read: counts live reads.
+
+    A kind cached both whole and as metadata has a fence in either, since reads may go to either.
+    """
 
     def __init__(
         self,
-        find: Callable[[GVK], Informer | None],
+        find: Callable[[GVK, Form], Informer | None],
         live: LiveClient,
         clock: Clock,
         on_stale_read: Callable[[], None],
@@ -55,11 +60,11 @@ class ReadYourWrites:
 
         What the cache will never show gets no fence: kinds not cached, other namespaces, labels that do not match.
         """
-        informer = self._find(gvk)
-        if informer is None or not informer.shows(key, labels):
-            return
         now = self._clock.monotonic()
-        self.fences.record(owner, (gvk, key), rv=rv, gone_uid=gone_uid, unknown=unknown, at=now)
+        for form in FORMS:
+            informer = self._find(gvk, form)
+            if informer is not None and informer.shows(key, labels):
+                self.fences.record(owner, (gvk, key, form), rv=rv, gone_uid=gone_uid, unknown=unknown, at=now)
 
     async def caught_up(self, owner: Hashable, timeout: float = FENCE_TIMEOUT) -> frozenset[Written]:
         """Wait until the cache shows all that `owner` wrote, at most `timeout` s.
@@ -74,7 +79,7 @@ class ReadYourWrites:
             late = self._clock.monotonic() >= ends
             unknown = [what for what, (_, fence) in waiting.items() if fence.needs_live_read]
             for what in waiting if late else unknown:
-                read.add(what)
+                read.add(what[:2])
                 self._on_stale_read()
                 await self._read_live(waiting[what][0], what[1])
             for what in unknown:
@@ -84,10 +89,10 @@ class ReadYourWrites:
             if not unknown:
                 await self._any_change({informer for informer, _ in waiting.values()}, ends - self._clock.monotonic())
 
-    def _unmet(self, owner: Hashable) -> dict[Written, tuple[Informer, Fence]]:
-        waiting: dict[Written, tuple[Informer, Fence]] = {}
+    def _unmet(self, owner: Hashable) -> dict[Showing, tuple[Informer, Fence]]:
+        waiting: dict[Showing, tuple[Informer, Fence]] = {}
         for what, fence in self.fences.pending(owner, self._clock.monotonic()).items():
-            informer = self._find(what[0])
+            informer = self._find(what[0], what[2])
             # A kind that is no longer cached or served will show nothing more.
             if informer is None or informer.absent or _met(informer, what[1], fence):
                 self.fences.drop(owner, what)

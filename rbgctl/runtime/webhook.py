@@ -1,8 +1,7 @@
 """The HTTPS server that the API server calls: admission and conversion (RT-WH-01 to RT-WH-04, RT-WH-11).
 
-    server = WebhookServer(registry=manager.metrics)
+    server = manager.serve_webhooks()
     serve_kind(server, POD, validator=PodRules(), defaulter=PodDefaults())
-    manager.serve_webhooks(server)
 
 Every replica serves, leading or not, and before caches fill: their lists may need our own conversion.
 """
@@ -23,7 +22,7 @@ from rbgctl.machinery.gvk import GVK
 from rbgctl.runtime.admission import RAW, AdmissionEndpoint, Codec, Defaulter, Defaulting, Validating, Validator
 from rbgctl.runtime.certwatcher import CertificateError, CertWatcher, server_context
 from rbgctl.runtime.clock import Clock, SystemClock
-from rbgctl.runtime.conversion_review import ConversionEndpoint, Converter
+from rbgctl.runtime.conversion_review import ConversionEndpoint, Converter, Converters
 from rbgctl.runtime.http_connection import HttpLimits
 from rbgctl.runtime.http_server import HttpServer
 from rbgctl.runtime.metrics import Registry
@@ -76,6 +75,7 @@ class WebhookServer:
         self.clock = clock or SystemClock()
         self._tracing = tracing or Tracing()
         self._routes: dict[str, _Route] = {}
+        self._converters: Converters | None = None
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._tls = server_context()
@@ -100,6 +100,14 @@ class WebhookServer:
     def paths(self) -> Sequence[str]:
         """Registered paths."""
         return list(self._routes)
+
+    def convert(self, gvk: GVK, converter: Converter) -> None:
+        """Convert objects of this kind under `/convert`. Raises ValueError when they have another converter."""
+        if self._converters is None:
+            converters = Converters()
+            self.register(CONVERT_PATH, ConversionEndpoint(converters, self.registry.conversion_panics, self.clock))
+            self._converters = converters
+        self._converters.add(gvk.group, gvk.kind, converter)
 
     def register(self, path: str, endpoint: Endpoint) -> None:
         """Raises ValueError when the path is taken."""
@@ -267,8 +275,9 @@ def serve_kind(
     converter: Converter | None = None,
     codec: Codec[Any] = RAW,
 ) -> None:
-    """Register the webhooks of a kind under their paths (RT-WH-02). A path that is served already is left as it is:
-    several kinds share `/convert`.
+    """Register the webhooks of a kind under their paths (RT-WH-02); all kinds share `/convert`.
+
+    Raises ValueError when the kind is validated or defaulted already, or has another converter.
     """
     registry = server.registry
     endpoints: dict[str, Endpoint] = {}
@@ -279,8 +288,7 @@ def serve_kind(
         endpoints[admission_path("validate", gvk)] = AdmissionEndpoint(
             Validating(validator, codec), registry.webhook_panics
         )
-    if converter is not None:
-        endpoints[CONVERT_PATH] = ConversionEndpoint(converter, registry.conversion_panics, server.clock)
     for path, endpoint in endpoints.items():
-        if path not in server.paths:
-            server.register(path, endpoint)
+        server.register(path, endpoint)
+    if converter is not None:
+        server.convert(gvk, converter)

@@ -117,7 +117,8 @@ def watcher(kind: Kind, seen: Seen, **options: Any) -> Builder:
         Builder()
         .named(f"watcher-{kind.group}")
         .for_(CONFIG_MAP)
-        .watches_when_served(kind.gvk, enqueue_object(), **options)
+        .when_served(kind.gvk)
+        .watches(kind.gvk, enqueue_object(), **options)
         .reconciles_with(seen.reconciler(kind.gvk))
     )
 
@@ -235,8 +236,8 @@ async def test_owned_objects_of_an_optional_kind_reconcile_their_owner(
     seen, client = Seen(), env.client()
     client.mapper.add_static(kind.resource)
     manager = Manager(env.config, FAST, resources=[kind.resource])
-    builder = Builder().named(kind.group).for_(CONFIG_MAP).owns_when_served(kind.gvk, only_metadata=True)
-    builder.reconciles_with(seen.reconciler(kind.gvk)).complete(manager)
+    builder = Builder().named(kind.group).for_(CONFIG_MAP).when_served(kind.gvk)
+    builder.owns(kind.gvk, only_metadata=True).reconciles_with(seen.reconciler(kind.gvk)).complete(manager)
     cm = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": namespace, "name": "owner"}}
     owner = await client.create(cm)
     async with running(manager):

@@ -217,13 +217,10 @@ async def test_conversion_of_a_crd_with_two_versions(
             await client.create(car(f"car-{number:03}", v1, {"color": f"c{number}"}))
         manager = Manager(
             env.config,
-            ManagerOptions(elector=lambda _: Follower(), serves_conversion=True, first_list_jitter=0.0),
+            ManagerOptions(elector=lambda _: Follower(), first_list_jitter=0.0),
         )
-        server = WebhookServer(
-            WebhookOptions(host=where.host, port=where.port, cert_dir=where.directory), registry=manager.metrics
-        )
+        server = manager.serve_webhooks(WebhookOptions(host=where.host, port=where.port, cert_dir=where.directory))
         serve_kind(server, v1, converter=repaint)
-        manager.serve_webhooks(server)
         manager.need(v2)  # listed in v2, stored in v1
         stop = asyncio.Event()
         task = asyncio.create_task(manager.run(stop))

@@ -117,9 +117,19 @@ def test_flags_reach_the_manager() -> None:
         (ManagerOptions(shards=2), "--shards=2 needs --leader-elect"),
         (ManagerOptions(controllers="x"), "there is no controller x; known are workloads-rolebasedgroup, "),
         (ManagerOptions(namespaces="A"), "'A' is no name of a namespace"),
+        (ManagerOptions(kube_api_burst=-1), "--kube-api-burst is -1"),
+        (ManagerOptions(log_level="loud"), "loud"),
+        (ManagerOptions(), "OTEL_TRACES_SAMPLER_ARG"),
     ],
 )
-def test_bad_flags_end_the_process_before_it_starts(options: ManagerOptions, says: str) -> None:
+def test_bad_flags_end_the_process_before_it_starts(
+    options: ManagerOptions, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an error of one line; whatever ends the manager later is logged as a traceback."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "much" if says.startswith("OTEL") else "1")
+    monkeypatch.setattr("uvloop.run", lambda _: pytest.fail("it did start"))
     with pytest.raises(ValueError, match=says):
         run(options)
 
@@ -144,6 +154,16 @@ def test_roles_grant_the_same_as_the_cluster_role_but_in_their_namespaces() -> N
     assert granted([*roles["Role", "a"]["rules"], *elsewhere]) == wanted
     scopes = {(r.gvk.group, r.plural): r.namespaced for r in RESOURCES}
     assert all(scopes.get((g, r.partition("/")[0]), True) for g, r, _ in granted(roles["Role", "a"]["rules"]))
+
+
+def test_a_manager_of_other_namespaces_may_say_in_its_own_who_leads() -> None:
+    """RT-LE-04: events about an election lie where its Lease does."""
+    made = namespaced_rbac.objects(("a",))
+    own = [o for o in made if o["metadata"].get("namespace") == rbac.NAMESPACE and "rules" in o]
+    (events,) = [rule for o in own for rule in o["rules"] if rule["resources"] == ["events"]]
+    assert events["verbs"] == ["create", "patch"]
+    bound = [o["roleRef"]["name"] for o in made if o["metadata"].get("namespace") == rbac.NAMESPACE and "roleRef" in o]
+    assert bound == [o["metadata"]["name"] for o in own]
 
 
 def test_roles_are_printed_for_kubectl(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ def test_any_kind_any_metadata_and_any_source_can_be_watched() -> None:
         Builder()
         .named("x")
         .watches(POD, to("pod"))
-        .watches_metadata(CONFIG_MAP, to("config"))
+        .watches(CONFIG_MAP, to("config"), only_metadata=True)
         .watches_raw_source(lambda: raw)
         .reconciles_with(reconcile)
         .complete(m)
@@ -234,7 +234,7 @@ def test_optional_kinds_are_declared_as_such() -> None:
     """RT-RM-07: for this controller's other wishes about the kind too, unless another cannot do without."""
     m = manager()
     wishes = KindOptions(indexes={"owner": owner_uids})
-    complete().watches_when_served(SERVICE, enqueue_object()).caches(SERVICE, wishes).complete(m)
+    complete().when_served(SERVICE).watches(SERVICE, enqueue_object()).caches(SERVICE, wishes).complete(m)
     assert m.cache.informer(SERVICE).options.optional
     assert "owner" in m.cache.informer(SERVICE).options.indexes
     Builder().named("needs").watches(SERVICE, enqueue_object()).reconciles_with(reconcile).complete(m)
@@ -273,6 +273,22 @@ def test_rights_follow_from_the_declaration_without_a_connection() -> None:
         PolicyRule("example.org", "groups/finalizers", ("update",)),
         PolicyRule("example.org", "groups/status", ("patch",)),
     )
+
+
+@pytest.mark.parametrize("declare", ["when_served", "caches", "reads"])
+def test_whoever_follows_an_optional_kind_may_watch_crds(declare: str) -> None:
+    """RT-RM-07: in whichever way it was said that the kind is optional."""
+    builder, optional = complete(), KindOptions(optional=True)
+    match declare:
+        case "when_served":
+            builder.when_served(SERVICE).reads(SERVICE)
+        case "caches":
+            builder.caches(SERVICE, optional)
+        case _:
+            builder.reads(SERVICE, optional)
+    rule = PolicyRule("apiextensions.k8s.io", "customresourcedefinitions", ("get", "list", "watch"))
+    assert rule in builder.rules(RestMapper(None, *RESOURCES))
+    assert rule not in complete().rules(RestMapper(None, *RESOURCES))
 
 
 def test_the_role_is_the_same_for_any_order_of_rules() -> None:

@@ -392,3 +392,20 @@ async def test_a_cache_answers_from_the_past_after_a_write() -> None:
         async with asyncio.timeout(5):
             assert await waiting == frozenset()
         assert (await cache.get(POD, key))["metadata"]["resourceVersion"] == "9"
+
+
+async def test_a_kind_that_is_followed_as_optional_stays_so() -> None:
+    """RT-RM-07, RT-HZ-09: whoever comes later must not turn a kind that is absent into one that all wait for."""
+    async with Transport(ClusterConfig("http://127.0.0.1:1")) as transport:
+        cache = Cache(transport, RestMapper(transport))
+        informer = cache.declare(POD, KindOptions(optional=True))
+        task = asyncio.create_task(cache.run())
+        await asyncio.sleep(0)
+        assert cache.declare(POD) is informer
+        assert informer.options.optional
+        assert not cache.served(POD)
+        with pytest.raises(ValueError, match="followed as an optional kind already"):
+            cache.declare(POD, KindOptions())
+        cache.declare(POD, KindOptions(optional=True))
+        task.cancel()
+        await asyncio.wait([task])

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -247,6 +249,26 @@ async def test_a_failing_look_does_not_end_the_watch(
     assert watched.watcher.current == Pair(*second)
     assert watched.counts == (4, 2)
     task.cancel()
+
+
+def test_running_out_of_descriptors_is_a_failing_look(
+    tmp_path: Path, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # RT-CW-02
+    tls.write(tmp_path, tls.issue())
+    watched = watch()
+    second = tls.issue()
+    tls.write(tmp_path, second)
+
+    def none_left(*_: Any) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "memfd_create", none_left)
+        assert not watched.watcher.read()
+    assert watched.counts == (2, 1)
+    assert watched.watcher.read()
+    assert watched.watcher.current == Pair(*second)
 
 
 # -- under load --------------------------------------------------------------------------------------------------

@@ -11,7 +11,15 @@ from structlog.testing import capture_logs
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.controller import Context, Controller, ControllerOptions, ControllerSupport, Result
-from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, LeadershipUncertain, NotFound, TerminalError
+from rbgctl.runtime.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Forbidden,
+    LeadershipUncertain,
+    NotFound,
+    TerminalError,
+)
 from rbgctl.runtime.executor import PlanFailed
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.ratelimit import ItemExponential
@@ -128,6 +136,13 @@ def status(cls: type[ApiError], text: str = "no") -> ApiError:
     return cls({"status": "Failure", "message": text, "reason": cls.default_reason, "code": 400})
 
 
+def terminating() -> ApiError:
+    """What the server answers to a creation in a namespace that is being deleted (RT-ER-04)."""
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace ns is being terminated", "field": ""}]
+    answer = {"status": "Failure", "message": "no", "reason": "Forbidden", "code": 403, "details": {"causes": causes}}
+    return ApiError.from_status(answer)
+
+
 # ---- the result table, RT-CT-21 ----
 
 
@@ -219,13 +234,16 @@ async def test_a_result_may_set_the_next_priority(bench: Callable[..., Bench]) -
         (PlanFailed([status(Conflict), status(AlreadyExists)]), "info"),
         (PlanFailed([status(Conflict), RuntimeError("x")]), "error"),
         (LeadershipUncertain("maybe not"), "info"),
+        (terminating(), "info"),
+        (PlanFailed([status(Conflict), terminating()]), "info"),
+        (status(Forbidden), "error"),
         (status(NotFound), "error"),
         (RuntimeError("x"), "error"),
     ],
 )
 async def test_conflicts_are_routine_other_errors_are_not(
     bench: Callable[..., Bench], error: Exception, level: str
-) -> None:  # RT-CT-23
+) -> None:  # RT-CT-23, RT-ER-04
     async def reconcile(ctx: Context) -> Result | None:
         raise error
 

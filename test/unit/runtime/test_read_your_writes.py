@@ -122,7 +122,7 @@ class World:
         self.informer = Informer(POD, KindOptions(), feed_settings)
         self.informer.prepare(PODS)
         self.stale_reads = 0
-        self.writes = ReadYourWrites(lambda _: self.informer, self.server, self.clock, self._count)  # type: ignore[arg-type]
+        self.writes = ReadYourWrites(self._find, self.server, self.clock, self._count)  # type: ignore[arg-type]
         self.client = CachedClient(self, self.server, OWNER)  # type: ignore[arg-type]
         self.rng = random.Random(seed)
         self.shown = 0
@@ -130,6 +130,9 @@ class World:
         (self.feed,) = self.informer.feeds.values()
         self.feed.fifo.replace([], "0")
         self._apply()
+
+    def _find(self, _: GVK, form: str) -> Informer | None:
+        return self.informer if form == "full" else None
 
     def _count(self) -> None:
         self.stale_reads += 1
@@ -267,7 +270,7 @@ async def test_a_cache_that_shows_nothing_any_more_delays_a_key_but_never_blocks
 def test_expectations_end_after_five_minutes() -> None:
     """RT-EX-01: however unsatisfied."""
     fences = Fences()
-    fences.record(OWNER, (POD, NN("ns", "a")), rv="9", gone_uid="", unknown=False, at=100.0)
+    fences.record(OWNER, (POD, NN("ns", "a"), "full"), rv="9", gone_uid="", unknown=False, at=100.0)
     assert MAX_AGE == 300.0
     assert fences.pending(OWNER, 400.0)
     assert not fences.pending(OWNER, 400.1)
@@ -278,7 +281,7 @@ def test_fences_are_bounded_and_end_with_their_object() -> None:
     assert Fences().limit == MAX_OWNERS == 100_000
     fences = Fences(limit=3)
     for owner in ("a", "b", "c", "a", "d"):
-        fences.record(owner, (POD, NN("ns", owner)), rv="9", gone_uid="", unknown=False, at=0.0)
+        fences.record(owner, (POD, NN("ns", owner), "full"), rv="9", gone_uid="", unknown=False, at=0.0)
     assert [bool(fences.pending(owner, 1.0)) for owner in "abcd"] == [True, False, True, True]
     fences.forget("c")
     fences.forget("unknown")
@@ -294,3 +297,27 @@ async def test_two_controllers_do_not_wait_for_each_other() -> None:
     async with asyncio.timeout(5):
         assert await world.writes.caught_up(("another", OWNER[1]), timeout=60) == frozenset()
     assert await world.writes.caught_up(OWNER, timeout=0) != frozenset()
+
+
+@pytest.mark.parametrize("late", ["full", "metadata"])
+async def test_both_informers_of_a_kind_have_to_show_a_write(late: str) -> None:
+    """RT-CA-20, RT-CA-04: reads may go to either of them."""
+    worlds = {"full": World(), "metadata": World()}
+    worlds["full"].writes = writes = ReadYourWrites(
+        lambda _, form: worlds[form].informer,
+        worlds["full"].server,  # type: ignore[arg-type]
+        worlds["full"].clock,
+        worlds["full"]._count,
+    )
+    writes.record(OWNER, POD, NN("ns", "a"), rv="1")
+    for form, world in worlds.items():
+        world.server._change(DeltaType.ADDED, "a")
+        if form != late:
+            world.show(1)
+    waiting = asyncio.create_task(writes.caught_up(OWNER, timeout=60))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    worlds[late].show(1)
+    async with asyncio.timeout(5):
+        assert await waiting == frozenset()

@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from unit.runtime import tls
 
 from rbgctl.machinery.gvk import GVK
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.health import LoopMonitor
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.metrics import Registry
+from rbgctl.runtime.webhook import WebhookOptions, serve_kind
 
 POD = GVK("", "v1", "Pod")
 UNREACHABLE = ClusterConfig("http://127.0.0.1:1")
@@ -68,8 +71,20 @@ async def test_not_ready_before_informers_are_synced_though_alive() -> None:  # 
         assert await get("/healthz") == (200, "ok")
 
 
-async def test_a_manager_that_serves_conversion_does_not_wait_for_what_may_need_it() -> None:  # RT-HZ-09
-    async with probed(manager(POD, serves_conversion=True)) as get:
+@pytest.mark.parametrize("converts", [True, False])
+async def test_a_manager_that_serves_conversion_does_not_wait_for_what_may_need_it(
+    tmp_path: Path, converts: bool
+) -> None:  # RT-HZ-09
+    made = manager(POD)
+    tls.write(tmp_path, tls.issue())
+    server = made.serve_webhooks(WebhookOptions(host="127.0.0.1", port=0, cert_dir=tmp_path))
+    if converts:
+        serve_kind(server, POD, converter=lambda obj, desired: {**obj, "apiVersion": desired})
+    async with probed(made) as get:
+        await server.started()
+        if not converts:
+            assert (await get("/readyz/informers"))[0] == 500
+            return
         assert await get("/readyz") == (200, "ok")
         assert (await get("/readyz/informers"))[0] == 404
 

@@ -53,6 +53,10 @@ class Echo:
         return Answer(200, (call.body,))
 
 
+def at(folder: Path) -> WebhookOptions:
+    return WebhookOptions(host="127.0.0.1", port=0, cert_dir=folder)
+
+
 def make(folder: Path, registry: Registry | None = None, **options: Any) -> WebhookServer:
     where = WebhookOptions(host="127.0.0.1", port=0, cert_dir=folder, **options)
     return WebhookServer(where, registry=registry or Registry())
@@ -110,7 +114,7 @@ async def test_all_interfaces_unless_a_host_is_named(certificates: Path) -> None
 
 async def test_an_unreadable_certificate_stops_the_manager(tmp_path: Path) -> None:  # RT-WH-01
     manager = Manager(ClusterConfig("http://127.0.0.1:1"), ManagerOptions())
-    manager.serve_webhooks(make(tmp_path, manager.metrics))
+    manager.serve_webhooks(at(tmp_path))
     with pytest.raises(CertificateError, match=r"cannot read .*tls\.crt: No such file"):
         await asyncio.wait_for(manager.run(), 10)
 
@@ -245,9 +249,9 @@ async def test_replicas_that_do_not_lead_serve_before_their_caches_start(certifi
     # RT-MG-02, RT-MG-07, RT-HZ-09, MGR-12
     manager = Manager(
         ClusterConfig("http://127.0.0.1:1"),
-        ManagerOptions(elector=lambda _: Never(), health_address="127.0.0.1:0", serves_conversion=True),
+        ManagerOptions(elector=lambda _: Never(), health_address="127.0.0.1:0"),
     )
-    server = make(certificates, manager.metrics)
+    server = manager.serve_webhooks(at(certificates))
     server.register("/x", Echo())
     seen: list[Any] = []
     done = asyncio.Event()
@@ -258,7 +262,6 @@ async def test_replicas_that_do_not_lead_serve_before_their_caches_start(certifi
             seen.append(await post(server, "/x", b"list"))
             done.set()
 
-    manager.serve_webhooks(server)
     manager.add(Cache(), group="cache")
     stop = asyncio.Event()
     task = asyncio.create_task(manager.run(stop))
@@ -288,7 +291,7 @@ async def test_caches_wait_until_the_port_answers(certificates: Path, monkeypatc
 
     monkeypatch.setattr(WebhookServer, "check", check)
     manager = Manager(ClusterConfig("http://127.0.0.1:1"))
-    manager.serve_webhooks(make(certificates, manager.metrics))
+    manager.serve_webhooks(at(certificates))
     began = asyncio.Event()
 
     class Cache:
@@ -337,12 +340,17 @@ async def test_kinds_get_their_paths_and_share_convert(certificates: Path) -> No
     def converter(obj: RawObject, desired: str) -> RawObject:
         return {**obj, "apiVersion": desired}
 
-    def never(_obj: RawObject, _desired: str) -> RawObject:
-        raise AssertionError
+    def repaint(obj: RawObject, desired: str) -> RawObject:
+        return {**converter(obj, desired), "painted": True}
 
+    car = GVK("a.b.io", "v1", "Car")
     serve_kind(server, POD, validator=Anything(), defaulter=Anything(), converter=converter)
-    serve_kind(server, GVK("a.b.io", "v1", "Car"), validator=Anything(), converter=never)
-    serve_kind(server, POD, validator=Anything())
+    serve_kind(server, car, validator=Anything(), converter=repaint)
+    serve_kind(server, GVK("a.b.io", "v2", "Car"), converter=repaint)
+    with pytest.raises(ValueError, match="cannot register webhook path /validate--v1-pod twice"):
+        serve_kind(server, POD, validator=Anything())
+    with pytest.raises(ValueError, match=r"Car\.a\.b\.io has a converter already"):
+        serve_kind(server, car, converter=converter)
     assert sorted(server.paths) == ["/convert", "/mutate--v1-pod", "/validate--v1-pod", "/validate-a-b-io-v1-car"]
     async with running(server):
         review = {
@@ -356,6 +364,13 @@ async def test_kinds_get_their_paths_and_share_convert(certificates: Path) -> No
         asked = {"uid": "u", "desiredAPIVersion": "v2", "objects": [{"apiVersion": "v1", "kind": "Pod"}]}
         status, body = await post(server, "/convert", orjson.dumps({"request": asked}))
         assert orjson.loads(body)["response"]["convertedObjects"] == [{"apiVersion": "v2", "kind": "Pod"}]
+        asked = {"uid": "u", "desiredAPIVersion": "a.b.io/v2", "objects": [{"apiVersion": "a.b.io/v1", "kind": "Car"}]}
+        status, body = await post(server, "/convert", orjson.dumps({"request": asked}))
+        (converted,) = orjson.loads(body)["response"]["convertedObjects"]
+        assert converted == {"apiVersion": "a.b.io/v2", "kind": "Car", "painted": True}
+        asked["objects"] = [{"apiVersion": "a.b.io/v1", "kind": "Bus"}]
+        status, body = await post(server, "/convert", orjson.dumps({"request": asked}))
+        assert "no conversion of a.b.io/v1, Kind=Bus" in orjson.loads(body)["response"]["result"]["message"]
 
 
 async def test_unknown_paths_are_404_and_late_ones_are_served(certificates: Path) -> None:
@@ -557,7 +572,7 @@ async def test_denials_count_as_200_and_bugs_in_handlers_as_panics(certificates:
             assert (status, orjson.loads(body)["response"]["allowed"]) == (200, allow)
         assert value("controller_runtime_webhook_panics_total") == 1
         assert value("controller_runtime_conversion_webhook_panics_total") == 0
-        asked = {"uid": "u", "desiredAPIVersion": "v2", "objects": [{"apiVersion": "v1"}]}
+        asked = {"uid": "u", "desiredAPIVersion": "v2", "objects": [{"apiVersion": "v1", "kind": "Pod"}]}
         await post(server, "/convert", orjson.dumps({"request": asked}))
         assert value("controller_runtime_webhook_panics_total") == 1
         assert value("controller_runtime_conversion_webhook_panics_total") == 1
