@@ -12,6 +12,7 @@ import contextlib
 import cProfile
 import os
 import pstats
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -23,10 +24,14 @@ import uvloop
 
 from bench.runtime.load import SENT, pod
 from bench.runtime.subject import Subject
+from rbgctl.runtime import configure_logging
 from rbgctl.runtime.testing.certificates import Authority
 
 NAMESPACE = "bench"
-MARKER = b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"%d","annotations":{"k8s.io/initial-events-end":"true"}}}}\n'
+MARKER = (
+    b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"%d",'
+    b'"annotations":{"k8s.io/initial-events-end":"true"}}}}\n'
+)
 
 
 def served(number: int, version: int) -> bytes:
@@ -97,8 +102,6 @@ class Replay:
 
 async def server(folder: Path, pods: int) -> None:
     """The process of its own: writes a kubeconfig, then obeys lines "rate count" on stdin."""
-    import ssl
-
     authority = Authority("replay")
     chain, key = authority.server(["127.0.0.1"])
     (folder / "tls.crt").write_bytes(chain)
@@ -185,15 +188,14 @@ def main() -> None:
     if given.serve is not None:
         uvloop.run(server(given.serve, given.pods))
         return
-    from rbgctl.runtime import configure_logging
-
     configure_logging("warning", "console")
     profile = cProfile.Profile() if given.profile else None
     for _ in range(given.rounds):
         found = uvloop.run(measure(given.pods, given.rate, given.seconds, profile))
+        start = found["to_start"]
         print(
             f"{found['per_event'] * 1e6:.0f} us per event, {found['loads'] * 1e6:.1f} us for orjson.loads: "
-            f"{found['ratio']:.1f} x; start p50 {found['to_start']['p50'] * 1e3:.2f} ms p99 {found['to_start']['p99'] * 1e3:.2f} ms"
+            f"{found['ratio']:.1f} x; start p50 {start['p50'] * 1e3:.2f} ms p99 {start['p99'] * 1e3:.2f} ms"
         )
     if profile is not None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)
