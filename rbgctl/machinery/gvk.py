@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 RawObject = dict[str, Any]
 """A Kubernetes object as decoded JSON. Owned by whoever decoded it; never shared between reconciles."""
 
@@ -66,9 +68,11 @@ class Resource:
         return f"{path}/{subresource}" if subresource else path
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NN:
-    """Namespaced name, the default key of a reconcile request; `namespace` is empty for cluster scope."""
+class NN(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Namespaced name, the default key of a reconcile request; `namespace` is empty for cluster scope.
+
+    A struct, since every event makes and hashes dozens: those of a dataclass do so in Python.
+    """
 
     namespace: str
     name: str

@@ -8,99 +8,41 @@ reconciles finish and drops what is queued; the second cancellation of `run` end
 
 import asyncio
 import random
-import uuid
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN
-from rbgctl.runtime.cache import Cache, ResourceNotCached
+from rbgctl.runtime.cache import ResourceNotCached
 from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.causes import CausedQueue
-from rbgctl.runtime.client import LiveClient
-from rbgctl.runtime.clock import Clock, SystemClock
-from rbgctl.runtime.errors import (
-    AlreadyExists,
-    ApiError,
-    Conflict,
-    Forbidden,
-    LeadershipUncertain,
-    NotFound,
-    TerminalError,
-)
-from rbgctl.runtime.events import Recorder
+from rbgctl.runtime.controller_options import ControllerOptions, ControllerSupport
+from rbgctl.runtime.errors import LeadershipUncertain, NotFound
 from rbgctl.runtime.groups import all_of
-from rbgctl.runtime.log import reconcile_keys
-from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics, Registry
+from rbgctl.runtime.log import ReconcileKeys
+from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics
+from rbgctl.runtime.outcome import Outcomes, failure_text, is_routine
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.reconcile_trace import ReconcileTrace, describe_outcome
 from rbgctl.runtime.reconciler import Context, Reconciler, Result
 from rbgctl.runtime.shard_filter import ShardFilter
-from rbgctl.runtime.sharding import ShardKey, own_key
-from rbgctl.runtime.shards import Shards
 from rbgctl.runtime.source import Source
 from rbgctl.runtime.store import Entry
 from rbgctl.runtime.traced_reads import TracedReads
-from rbgctl.runtime.tracing import NO_SPAN, Span, Tracing
+from rbgctl.runtime.tracing import NO_SPAN, Span
 from rbgctl.runtime.workqueue import QueueShutDown, WorkQueue
 
 __all__ = ["Context", "Controller", "ControllerOptions", "ControllerSupport", "Reconciler", "Result"]
 
-_log = structlog.get_logger("rbgctl.runtime.controller")
+_log_name = "rbgctl.runtime.controller"
+_log = structlog.get_logger(_log_name)
 
-RECONCILE_TIMEOUT = 120.0
 CACHE_SYNC_TIMEOUT = 120.0
 DROPS_PER_TURN = 200
 
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError, RecursionError, TypeError)
 """Exceptions that mean a defect of the program rather than a state of the world: counted as panics (RT-CT-22)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerOptions:
-    """How a controller runs.
-
-    max_concurrent: reconciles at once; None takes the manager's setting for the kind (RT-BL-07).
-    cache_sync_timeout: seconds until sources that do not sync fail the controller; None takes the manager's setting.
-    recover: treat defects (see BUGS) as errors of the key; False lets them stop the manager.
-    reconcile_timeout: seconds after which a reconcile is cancelled and retried; None waits for ever.
-    needs_leader: run only while elected. warmup: fill the queue before that already (RT-CT-16).
-    limiter: delays of retries, 5 ms doubling to 1000 s by default.
-    shard_key: which keys belong together when several managers share the work; each key for itself by default.
-    forgets: told of the keys of a shard that another manager takes over, to drop what is remembered of them.
-    """
-
-    max_concurrent: int | None = None
-    cache_sync_timeout: float | None = None
-    recover: bool = True
-    reconcile_timeout: float | None = RECONCILE_TIMEOUT
-    needs_leader: bool = True
-    warmup: bool = True
-    limiter: RateLimiter[NN] | None = None
-    shard_key: ShardKey = own_key
-    forgets: Callable[[NN], None] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerSupport:
-    """What a manager lends to its controllers. `live` already names the controller's User-Agent.
-
-    shards: those that the process leads, when the work is shared.
-    uncached: kinds that their clients read live although they are cached (RT-CL-30).
-    """
-
-    cache: Cache
-    live: LiveClient
-    recorders: Callable[[str], Recorder]
-    registry: Registry
-    uncached: frozenset[GVK] = frozenset()
-    tracing: Tracing = field(default_factory=Tracing)
-    clock: Clock = field(default_factory=SystemClock)
-    rng: random.Random = field(default_factory=random.Random)
-    shards: Shards | None = None
 
 
 class Controller:
@@ -135,6 +77,7 @@ class Controller:
             self._cache = TracedReads.of(support.cache, support.tracing, support.clock.monotonic)
         else:
             self.queue = WorkQueue(support.clock, limiter, queue_metrics)
+        self._outcomes = Outcomes(self.queue, self._metrics)
         queue_metrics.measure(self.queue.unfinished_seconds, self.queue.longest_running_seconds)
         self._sources: list[Source] = []
         self._filter: ShardFilter | None = None
@@ -294,10 +237,11 @@ class Controller:
 
     async def _process(self, key: NN, priority: int) -> None:
         # A closure here would cost every reconcile its cells, traced or not.
-        reconcile_id = str(uuid.UUID(int=self._support.rng.getrandbits(128), version=4))
+        reconcile_id = _uuid4(self._support.rng)
         described = self._described(key, reconcile_id)
-        with reconcile_keys(described):
-            log = _log.bind(**described)
+        with ReconcileKeys(described):
+            # Binds when something is logged, which is seldom.
+            log = structlog.get_logger(_log_name, **described)
             if self._trace is None:
                 await self._run_once(key, reconcile_id, priority, log, NO_SPAN)
             else:
@@ -311,12 +255,11 @@ class Controller:
             result, error = await self._call(self._context(key, reconcile_id, priority, log, span))
         finally:
             self._metrics.seconds.observe(clock.monotonic() - began)
-        outcome = self._decide(key, priority, result, error, log)
-        self._metrics.ended(outcome)
+        outcome = self._outcomes.settle(key, priority, result, error, log)
         if span.recording:
             # Objects that are gone, and what is routine, are no failures of ours (RT-TR-04).
-            failed = error is not None and not _is_routine(error) and not isinstance(error, NotFound)
-            describe_outcome(span, outcome, result, _text(error) if error is not None and failed else "")
+            failed = error is not None and not is_routine(error) and not isinstance(error, NotFound)
+            describe_outcome(span, outcome, result, failure_text(error) if error is not None and failed else "")
 
     async def _call(self, ctx: Context) -> tuple[Result, Exception | None]:
         seconds = self.options.reconcile_timeout
@@ -351,37 +294,6 @@ class Controller:
             return Result(), panic
         except Exception as error:  # noqa: BLE001 - any error of a reconcile is a result
             return Result(), error
-
-    def _decide(self, key: NN, priority: int, result: Result, error: Exception | None, log: Any) -> str:
-        """What becomes of the key, first match wins (RT-CT-21). Returns the `result` label."""
-        queue = self.queue
-        again = priority if result.priority is None else result.priority
-        if error is not None:
-            self._metrics.errors.inc()
-            if isinstance(error, TerminalError):
-                self._metrics.terminal_errors.inc()
-                log.error("reconcile failed and will not be retried", error=_text(error))
-                return "error"
-            self._log_error(error, log)
-            queue.add(key, rate_limited=True, priority=priority)
-            return "error"
-        if result.requeue_after > 0:
-            queue.forget(key)
-            queue.add(key, after=result.requeue_after, priority=again)
-            return "requeue_after"
-        if result.requeue:
-            queue.add(key, rate_limited=True, priority=again)
-            return "requeue"
-        queue.forget(key)
-        return "success"
-
-    def _log_error(self, error: Exception, log: Any) -> None:
-        if not _is_routine(error):
-            log.error("reconcile failed", error=_text(error), error_type=type(error).__name__)
-            return
-        if isinstance(error, Conflict):
-            self._metrics.conflict(str(error.details.get("kind") or ""))
-        log.info("reconcile will be retried", reason=_text(error))
 
     def _context(self, key: NN, reconcile_id: str, priority: int, log: Any, span: Span) -> Context:
         support = self._support
@@ -435,16 +347,11 @@ class Controller:
         return found
 
 
-def _is_routine(error: BaseException) -> bool:
-    """Part of normal operation, retried (RT-CT-23): somebody else was faster, leadership is in doubt, or the namespace
-    goes away (RT-ER-04).
-    """
-    several = getattr(error, "errors", None)
-    if isinstance(several, tuple) and several:
-        return all(isinstance(e, BaseException) and _is_routine(e) for e in several)
-    terminating = isinstance(error, Forbidden) and error.namespace_terminating
-    return terminating or isinstance(error, Conflict | AlreadyExists | LeadershipUncertain)
+def _uuid4(rng: random.Random) -> str:
+    """The text of a random UUID; the class for them takes several times as long as the rest of it."""
+    digits = f"{rng.getrandbits(128) & _UUID4_FREE | _UUID4_SET:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def _text(error: BaseException) -> str:
-    return error.message if isinstance(error, ApiError) and error.message else str(error) or type(error).__name__
+_UUID4_SET = 4 << 76 | 2 << 62
+_UUID4_FREE = ~(15 << 76 | 3 << 62)

@@ -95,5 +95,8 @@ class Fences:
         """Drop all fences of an owner."""
         self._by_owner.pop(owner, None)
 
+    def __contains__(self, owner: Hashable) -> bool:
+        return owner in self._by_owner
+
     def __len__(self) -> int:
         return sum(len(f) for f in self._by_owner.values())

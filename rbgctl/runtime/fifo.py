@@ -1,10 +1,10 @@
 """The queue between a reflector and its store: every event in arrival order, never merged (RT-QF-01..12)."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from rbgctl.machinery.gvk import NN
 from rbgctl.runtime.store import Entry, Known, Tombstone
@@ -20,8 +20,7 @@ class DeltaType(Enum):
     SYNC = "Sync"
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True, gc=False):
     """One queued event. A progress mark has neither entry nor tombstone, only `rv` (RT-QF-12).
 
     rv: how far the store is once this is applied. listed_rv: of the list that this entry or absence was found in.
@@ -33,9 +32,17 @@ class Delta:
     initial: bool = False
     listed_rv: str = ""
 
+    @property
+    def key(self) -> NN | None:
+        """Of the object; None for a progress mark."""
+        item = self.item
+        if isinstance(item, Entry):
+            return item.header.key
+        return item.key if item is not None else None
+
 
 class OrderedFifo:
-    """Filled by one reflector, drained by one informer on the same loop.
+    """Filled by one reflector, drained by one informer on the same loop; who fills it says so to who drains it.
 
     `known` is the store the informer fills: `replace` turns what is there but not in the list into deletions.
     """
@@ -48,7 +55,6 @@ class OrderedFifo:
         self._last_item: dict[NN, Entry] = {}
         self._populated = False
         self._initial = 0
-        self._wake = asyncio.Event()
 
     def add(self, kind: DeltaType, entry: Entry) -> None:
         """An event for one object. A DELETED of an unknown key is delivered too (RT-QF-07)."""
@@ -93,18 +99,12 @@ class OrderedFifo:
     def __len__(self) -> int:
         return len(self._queue)
 
-    async def wait(self) -> None:
-        """Until there is something to pop."""
-        while not self._queue:
-            self._wake.clear()
-            await self._wake.wait()
-
     def pop(self, process: Callable[[Delta], None]) -> None:
         """Take the oldest delta and process it, without giving way in between (RT-QF-09)."""
         delta = self._queue.popleft()
         if self._initial > 0:
             self._initial -= 1
-        key = _key(delta)
+        key = delta.key
         if key is not None:
             left = self._pending[key] - 1
             if left:
@@ -117,20 +117,9 @@ class OrderedFifo:
 
     def _push(self, delta: Delta) -> None:
         self._queue.append(delta)
-        key = _key(delta)
+        key = delta.key
         if key is not None:
             self._pending[key] = self._pending.get(key, 0) + 1
             self._last[key] = delta.type
             if isinstance(delta.item, Entry):
                 self._last_item[key] = delta.item
-        self._wake.set()
-
-
-def _key(delta: Delta) -> NN | None:
-    match delta.item:
-        case Entry():
-            return delta.item.header.key
-        case Tombstone():
-            return delta.item.key
-        case _:
-            return None

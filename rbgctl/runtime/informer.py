@@ -72,7 +72,7 @@ class Informer:
         self._settings = settings
         self._defaults = defaults or CacheDefaults()
         self._registrations: list[Registration] = []
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
         self._synced = asyncio.Event()
         self._settled = asyncio.Event()
         self._waiting_for: Exception | None = None
@@ -162,6 +162,8 @@ class Informer:
 
     def changed(self) -> asyncio.Event:
         """Set once the next delta has been applied. Take it before looking at the store, so that none is missed."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
         return self._changed
 
     @property
@@ -217,7 +219,8 @@ class Informer:
         options = self.options
         async with asyncio.TaskGroup() as group:
             for feed in self.feeds.values():
-                group.create_task(feed.run(resource, options.form, transport))
+                name = f"reflector {self.gvk.kind} {feed.scope.namespace}".rstrip()
+                group.create_task(feed.run(resource, options.form, transport), name=name)
             periods = [r.resync for r in self._registrations if r.resync] + ([options.resync] if options.resync else [])
             if periods:
                 group.create_task(self._resync(min(periods)), name=f"resync {self.gvk.kind}")
@@ -240,6 +243,7 @@ class Informer:
             if any(registration.due for registration in self._registrations):
                 for feed in self.feeds.values():
                     feed.fifo.resync()
+                    feed.drain()
 
     def prepare(self, resource: Resource) -> None:
         """Make the feeds, one per namespace. Raises ValueError like `run`."""
@@ -278,8 +282,9 @@ class Informer:
         if not self._synced.is_set() and self.feeds and all(feed.synced for feed in self.feeds.values()):
             self._synced.set()
             self._settled.set()
-        event, self._changed = self._changed, asyncio.Event()
-        event.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, NotFound):

@@ -6,8 +6,7 @@ Inside a reconcile every line, of whatever logger, carries controller, object an
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Literal, TextIO
 
@@ -69,14 +68,19 @@ def configure_logging(
     root.setLevel(max(threshold, logging.WARNING))
 
 
-@contextmanager
-def reconcile_keys(keys: Mapping[str, Any]) -> Iterator[None]:
-    """Lines logged inside, also by tasks started inside, carry `keys`."""
-    token = _reconcile.set(keys)
-    try:
-        yield
-    finally:
-        _reconcile.reset(token)
+class ReconcileKeys:
+    """`with ReconcileKeys(keys):` Lines logged inside, also by tasks started inside, carry `keys`."""
+
+    __slots__ = ("_keys", "_token")
+
+    def __init__(self, keys: Mapping[str, Any]) -> None:
+        self._keys = keys
+
+    def __enter__(self) -> None:
+        self._token = _reconcile.set(self._keys)
+
+    def __exit__(self, *_: object) -> None:
+        _reconcile.reset(self._token)
 
 
 def add_reconcile(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

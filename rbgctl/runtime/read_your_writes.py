@@ -24,6 +24,7 @@ _log = structlog.get_logger("rbgctl.runtime.fence")
 
 FENCE_TIMEOUT = 2.0
 FORMS: Final[tuple[Form, ...]] = ("full", "metadata")
+_NOTHING_READ: frozenset[Written] = frozenset()
 
 
 class ReadYourWrites:
@@ -72,6 +73,8 @@ class ReadYourWrites:
         What it still does not show then, and at once what had an unknown outcome, is read live and stored; those
         objects are returned. Other owners never wait. Raises what a live read raises, except NotFound.
         """
+        if owner not in self.fences:
+            return _NOTHING_READ
         ends = self._clock.monotonic() + timeout
         read: set[Written] = set()
         while True:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import structlog
@@ -48,7 +48,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 class _WatchEvent(msgspec.Struct):
     type: str
-    object: msgspec.Raw
+    object: dict[str, msgspec.Raw]
 
 
 class _BookmarkMeta(msgspec.Struct, rename="camel"):
@@ -56,13 +56,8 @@ class _BookmarkMeta(msgspec.Struct, rename="camel"):
     annotations: dict[str, str] | None = None
 
 
-class _Bookmark(msgspec.Struct):
-    metadata: _BookmarkMeta
-
-
 _EVENT = msgspec.json.Decoder(_WatchEvent)
-_BOOKMARK = msgspec.json.Decoder(_Bookmark)
-_STATUS = msgspec.json.Decoder(dict[str, Any])
+_BOOKMARK = msgspec.json.Decoder(_BookmarkMeta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +102,7 @@ class Reflector:
     streaming: whether to stream the initial state; None tries it and remembers for ten minutes that it failed.
     list_gate bounds concurrent lists of a process. watch_timeout: range in seconds from which each watch request
     draws its server-side timeout. on_error hears of failed lists and watch opens; on_relist why the whole state was
-    read again, not of the first time.
+    read again, not of the first time. on_queued: called when events have come into the sink.
     """
 
     def __init__(
@@ -126,6 +121,7 @@ class Reflector:
         first_list_jitter: float = 1.0,
         on_error: Callable[[Exception], None] | None = None,
         on_relist: Callable[[str], None] | None = None,
+        on_queued: Callable[[], None] = lambda: None,
     ) -> None:
         self.target = target
         self.last_rv = ""
@@ -144,6 +140,7 @@ class Reflector:
         self._jitter = first_list_jitter
         self._on_error = on_error or (lambda _: None)
         self._on_relist = on_relist or (lambda _: None)
+        self._on_queued = on_queued
         self._backoff = Backoff(self._clock, self._rng)
         self._rv_unavailable = False
         self._server_pages = False
@@ -183,6 +180,7 @@ class Reflector:
         self.last_event_at = self._clock.monotonic()
         if self.relists > 1:
             self._on_relist(reason)
+        self._on_queued()
 
     # -- initial state by list ----------------------------------------------------------------------------------
 
@@ -358,7 +356,9 @@ class Reflector:
                         self._accept_line(line, initial)
                         events += 1
                         if count % YIELD_EVERY == 0:
+                            self._on_queued()
                             await asyncio.sleep(0)
+                    self._on_queued()
                     if initial is not None and initial.done:
                         await listing.aclose()
                         stream.idle_timeout = min(BOOKMARK_SILENCE, total)
@@ -384,11 +384,11 @@ class Reflector:
             event = _EVENT.decode(line)
             match event.type:
                 case "ERROR":
-                    raise ApiError.from_status(_STATUS.decode(event.object))
+                    raise ApiError.from_status({key: msgspec.json.decode(value) for key, value in event.object.items()})
                 case "BOOKMARK":
-                    self._bookmark(_BOOKMARK.decode(event.object).metadata, initial)
+                    self._bookmark(_BOOKMARK.decode(event.object.get("metadata", b"null")), initial)
                 case "ADDED" | "MODIFIED" | "DELETED":
-                    self._event(event.type, self._decoder.entry(event.object), initial)
+                    self._event(event.type, self._decoder.entry_of(event.object), initial)
                 case other:
                     raise _internal(f"unknown watch event type {other!r}")
         except WrongKind as error:

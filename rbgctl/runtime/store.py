@@ -77,6 +77,9 @@ class Tombstone:
     last: Entry | None
 
 
+_ABSENT = msgspec.Raw()
+
+
 class _Meta(msgspec.Struct, rename="camel"):
     name: str = ""
     namespace: str = ""
@@ -87,13 +90,10 @@ class _Meta(msgspec.Struct, rename="camel"):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     owner_references: list[OwnerRef] | None = None
+    managed_fields: msgspec.Raw = _ABSENT
 
 
-class _Partial(msgspec.Struct):
-    metadata: _Meta
-
-
-_PARTIAL = msgspec.json.Decoder(_Partial)
+_META = msgspec.json.Decoder(_Meta)
 _RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -144,18 +144,19 @@ class EntryDecoder:
 
     def entry(self, raw: bytes | msgspec.Raw) -> Entry:
         """Raises msgspec.DecodeError for anything that is not an object with metadata, WrongKind for other kinds."""
-        body = _RAW_MAP.decode(raw)
+        return self.entry_of(_RAW_MAP.decode(raw))
+
+    def entry_of(self, body: dict[str, msgspec.Raw]) -> Entry:
+        """Like `entry`, of an object whose fields are already told apart; `body` is used up."""
         found = bytes(body.get("apiVersion", b"")), bytes(body.get("kind", b""))
         if found not in self._accepted:
             raise WrongKind(f"expected {self._gvk}, found apiVersion {found[0]!r}, kind {found[1]!r}")
-        meta = _PARTIAL.decode(raw).metadata
-        metadata = _RAW_MAP.decode(body["metadata"])
-        managed = metadata.pop("managedFields", None)
-        if managed is not None and self._keep_managers:
-            kept = [m for m in _RAW_LIST.decode(managed) if _MANAGER.decode(m).manager in self._keep_managers]
-            if kept:
-                metadata["managedFields"] = msgspec.Raw(_ENCODER.encode(kept))
-        body["metadata"] = msgspec.Raw(_ENCODER.encode(metadata))
+        given = body.get("metadata")
+        if given is None:
+            raise msgspec.ValidationError("an object without metadata")
+        meta = _META.decode(given)
+        if meta.managed_fields is not _ABSENT:
+            body["metadata"] = self._less_managed(given, meta.managed_fields)
         body.update(self._identity)
         annotations = (
             tuple(sorted((k, v) for k, v in (meta.annotations or {}).items() if k.startswith(self._keep_annotations)))
@@ -179,6 +180,17 @@ class EntryDecoder:
         _ENCODER.encode_into(body, self._buffer)
         raw = bytes(self._buffer)
         return Entry(header, zlib.compress(raw, 1) if self._compress else raw)
+
+    def _less_managed(self, metadata: msgspec.Raw, managed: msgspec.Raw) -> msgspec.Raw:
+        """`metadata` without the managedFields entries that nobody will ask for."""
+        rest = _RAW_MAP.decode(metadata)
+        del rest["managedFields"]
+        if self._keep_managers:
+            entries = _RAW_LIST.decode(managed)
+            kept = [m for m in entries if _MANAGER.decode(m).manager in self._keep_managers]
+            if kept:
+                rest["managedFields"] = msgspec.Raw(_ENCODER.encode(kept))
+        return msgspec.Raw(_ENCODER.encode(rest))
 
     def _owner(self, ref: OwnerRef) -> OwnerRef:
         intern = self._names.intern
@@ -213,7 +225,7 @@ class Indexer:
     def __init__(self, indexers: Mapping[str, IndexFunction] | None = None) -> None:
         self._entries: dict[NN, Entry] = {}
         self._functions: dict[str, IndexFunction] = {}
-        self._indexes: dict[str, dict[str, dict[NN, None]]] = {}
+        self._indexes: dict[str, _Index] = {}
         for name, function in (indexers or {}).items():
             self.add_index(name, function)
 
@@ -223,8 +235,8 @@ class Indexer:
             raise ValueError(f"index {name!r} exists already")
         self._functions[name] = function
         self._indexes[name] = {}
-        for entry in self._entries.values():
-            self._index(name, entry.header)
+        for key, entry in self._entries.items():
+            _put_in(self._indexes[name], self._values(name, entry.header), key)
 
     def has_index(self, name: str) -> bool:
         return name in self._functions
@@ -233,17 +245,22 @@ class Indexer:
         """Store `entry`; returns what it replaces."""
         key = entry.header.key
         old = self._entries.get(key)
-        if old is not None:
-            self._unindex(old.header)
         self._entries[key] = entry
-        for name in self._functions:
-            self._index(name, entry.header)
+        for name, index in self._indexes.items():
+            values = self._values(name, entry.header)
+            if old is not None:
+                before = self._values(name, old.header)
+                if before == values:
+                    continue  # as for nearly every update
+                _take_out(index, before, key)
+            _put_in(index, values, key)
         return old
 
     def remove(self, key: NN) -> Entry | None:
         old = self._entries.pop(key, None)
         if old is not None:
-            self._unindex(old.header)
+            for name, index in self._indexes.items():
+                _take_out(index, self._values(name, old.header), key)
         return old
 
     def replace(self, entries: Iterable[Entry]) -> None:
@@ -285,18 +302,22 @@ class Indexer:
             _log.error("index function failed", index=name, object=str(header.key), error=repr(error))
             return []
 
-    def _index(self, name: str, header: Header) -> None:
-        for value in self._values(name, header):
-            self._indexes[name].setdefault(value, {})[header.key] = None
 
-    def _unindex(self, header: Header) -> None:
-        for name, index in self._indexes.items():
-            for value in self._values(name, header):
-                keys = index.get(value)
-                if keys is not None:
-                    keys.pop(header.key, None)
-                    if not keys:
-                        del index[value]
+_Index = dict[str, dict[NN, None]]
+
+
+def _put_in(index: _Index, values: Iterable[str], key: NN) -> None:
+    for value in values:
+        index.setdefault(value, {})[key] = None
+
+
+def _take_out(index: _Index, values: Iterable[str], key: NN) -> None:
+    for value in values:
+        keys = index.get(value)
+        if keys is not None:
+            keys.pop(key, None)
+            if not keys:
+                del index[value]
 
 
 def owner_uids(header: Header) -> Iterable[str]:

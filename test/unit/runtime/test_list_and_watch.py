@@ -73,6 +73,7 @@ class Bench:
     relists: list[str] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
     deltas: list[tuple[str, str]] = field(default_factory=list)
+    queued: asyncio.Event = field(default_factory=asyncio.Event)
 
     def drain(self) -> list[tuple[str, str]]:
         """What was queued since the last call; it is stored now."""
@@ -104,7 +105,8 @@ class Bench:
                 self.drain()
                 if {k: e.header.rv for e in self.store.entries() for k in [e.header.key]} == wanted:
                     return
-                await self.fifo.wait()
+                self.queued.clear()
+                await self.queued.wait()
 
 
 Run = Callable[..., Any]
@@ -126,6 +128,7 @@ async def run() -> AsyncIterator[Run]:
             clock = FastClock()
             errors: list[Exception] = []
             relists: list[str] = []
+            queued = asyncio.Event()
             target = WatchTarget(PODS, form=options.pop("form", "full"), labels=options.pop("labels", ""))
             reflector = Reflector(
                 target,
@@ -138,11 +141,12 @@ async def run() -> AsyncIterator[Run]:
                 first_list_jitter=0.0,
                 on_error=errors.append,
                 on_relist=relists.append,
+                on_queued=queued.set,
                 **options,
             )
             task = asyncio.create_task(reflector.run())
             stack.push_async_callback(_cancelled, task)
-            return Bench(server, reflector, fifo, store, clock, errors, relists)
+            return Bench(server, reflector, fifo, store, clock, errors, relists, queued=queued)
 
         yield start
 
