@@ -20,6 +20,9 @@ class Cache:
     async def caught_up(self, owner: Any) -> frozenset[Any]:
         return frozenset()
 
+    def forget_writes(self, owner: Any) -> None:
+        pass
+
     def entry(self, gvk: GVK, key: NN) -> None:
         return None
 
