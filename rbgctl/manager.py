@@ -29,22 +29,20 @@ from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError, parse_address
-from rbgctl.runtime.kind_options import CacheDefaults, NamespaceOptions, only_in
+from rbgctl.runtime.kind_options import WATCH_TIMEOUT, CacheDefaults, NamespaceOptions, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import LEVELS, configure_logging
 from rbgctl.runtime.manager import LeaderElectionLost, Manager, ShutdownTimeout
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import shutdown_budget
+from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 
 _log = structlog.get_logger("rbgctl.manager")
 
-CRD: Final = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
 GO_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 """Machines by the names that Go programs, and so our User-Agents, use."""
-
-DEFAULT_WATCH_TIMEOUT: Final = (300.0, 600.0)
 
 CONTROLLERS: Final[Mapping[str, Callable[[], Builder]]] = {
     identity.CONTROLLER_GROUP: group.declare,
@@ -166,7 +164,7 @@ def runtime_options(options: ManagerOptions) -> RuntimeOptions:
         pprof_address=options.pprof_bind_address if options.enable_pprof else "0",
         max_concurrent=options.max_concurrent_reconciles,
         cache_sync_timeout=options.cache_sync_timeout,
-        watch_timeout=(watch, watch) if watch is not None else DEFAULT_WATCH_TIMEOUT,
+        watch_timeout=(watch, watch) if watch is not None else WATCH_TIMEOUT,
         compress=bool(options.kubeconfig),
         rate=RequestRate.of(options.kube_api_qps, options.kube_api_burst),
         graceful_shutdown=shutdown_budget(options.termination_grace_period),

@@ -22,7 +22,7 @@ from rbgctl.runtime.feed import FeedSettings
 from rbgctl.runtime.fence import Written
 from rbgctl.runtime.indexed_fields import matching_fields
 from rbgctl.runtime.informer import Informer, ResourceNotCached
-from rbgctl.runtime.kind_options import CacheDefaults, Form, KindOptions, scopes
+from rbgctl.runtime.kind_options import WATCH_TIMEOUT, CacheDefaults, Form, KindOptions, scopes
 from rbgctl.runtime.read_your_writes import FENCE_TIMEOUT, ReadYourWrites
 from rbgctl.runtime.served_kinds import CRD, ServedKinds
 from rbgctl.runtime.store import Entry, Header
@@ -61,7 +61,7 @@ class Cache:
         user_agent: str = "rbgctl",
         clock: Clock | None = None,
         rng: random.Random | None = None,
-        watch_timeout: tuple[float, float] = (300.0, 600.0),
+        watch_timeout: tuple[float, float] = WATCH_TIMEOUT,
         first_list_jitter: float = 1.0,
         on_relist: Callable[[GVK, str], None] | None = None,
         on_stale_read: Callable[[], None] | None = None,
@@ -196,6 +196,7 @@ class Cache:
                 _log.error("kind cannot be followed", kind=str(informer.gvk), error=str(error))
                 await kinds.until_gone(resource, informer.lost)
                 continue
+            in_table = self._mapper.known(informer.gvk) is not None
             self._mapper.add_static(resource)
             informer.lost.clear()
             _log.info("optional kind is served", kind=str(informer.gvk))
@@ -211,6 +212,8 @@ class Cache:
                 following.result()
             _log.info("optional kind is no longer served", kind=str(informer.gvk))
             informer.withdraw()
+            if not in_table:
+                self._mapper.remove_static(informer.gvk)
 
     def _served_kinds(self) -> ServedKinds:
         if self._served is None:

@@ -26,7 +26,10 @@ GO_BURST: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class RequestRate:
-    """`qps` requests a second in the long run, `burst` at once after a pause."""
+    """`qps` requests a second in the long run, `burst` at once after a pause; both above 0.
+
+    In `of` a 0 stands for what client-go takes: 5 requests a second, 10 at once.
+    """
 
     qps: float
     burst: int

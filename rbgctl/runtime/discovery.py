@@ -46,6 +46,11 @@ class RestMapper:
     def add_static(self, *resources: Resource) -> None:
         self._static.update({r.gvk: r for r in resources})
 
+    def remove_static(self, gvk: GVK) -> None:
+        """Take a kind out of the table again; what was discovered of it is forgotten too."""
+        self._static.pop(gvk, None)
+        self._found.pop(gvk, None)
+
     def known(self, gvk: GVK) -> Resource | None:
         """From the table and what has been discovered, without I/O."""
         return self._static.get(gvk) or self._found.get(gvk)

@@ -12,7 +12,7 @@ from rbgctl.machinery.gvk import GVK, NN, Resource
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.fifo import Delta, DeltaType, OrderedFifo
 from rbgctl.runtime.intern import InternTable
-from rbgctl.runtime.kind_options import Form, Scope
+from rbgctl.runtime.kind_options import WATCH_TIMEOUT, Form, Scope
 from rbgctl.runtime.live_reads import LiveReads, is_older
 from rbgctl.runtime.reflector import Reflector, WatchTarget
 from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, Known, Tombstone
@@ -59,7 +59,7 @@ class FeedSettings:
     rng: random.Random
     list_gate: asyncio.Semaphore
     user_agent: str = "rbgctl"
-    watch_timeout: tuple[float, float] = (300.0, 600.0)
+    watch_timeout: tuple[float, float] = WATCH_TIMEOUT
     first_list_jitter: float = 1.0
     on_relist: Callable[[GVK, str], None] = lambda _gvk, _reason: None
     streaming: bool | None = None

@@ -107,7 +107,8 @@ class Informer:
         """The handler first hears of everything stored, then of every change; nothing is lost or doubled.
 
         resync: seconds after which it is told everything again, by default as often as the kind's options say; at least
-        1, and 0 for never. A handler added late is told no more often than the informer looks already (RT-IN-06).
+        1, and 0 for never. A handler added late is told no more often than the informer looks already (RT-IN-06), and
+        never where it does not look at all: somebody has to ask for that before the start.
         Raises RuntimeError when the informer was removed (RT-IN-04).
         """
         self._need_not_removed()

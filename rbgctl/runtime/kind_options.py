@@ -20,6 +20,9 @@ from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.client import Form
 from rbgctl.runtime.store import Hot, IndexFunction
 
+WATCH_TIMEOUT = (300.0, 600.0)
+"""Seconds, the range from which each watch request draws its server-side timeout unless options say otherwise."""
+
 ALL_OTHERS = ""
 """As a key of `namespaces`: every namespace that is not named beside it."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from rbgctl.machinery.gvk import GVK
 from rbgctl.runtime.certwatcher import ServingCertificate
 from rbgctl.runtime.client_limits import RequestRate
-from rbgctl.runtime.kind_options import CacheDefaults
+from rbgctl.runtime.kind_options import WATCH_TIMEOUT, CacheDefaults
 from rbgctl.runtime.leaderelection import ElectionConfig
 
 GRACEFUL_SHUTDOWN = 30.0
@@ -80,7 +80,7 @@ class ManagerOptions:
     max_concurrent: int = 1
     concurrency: Mapping[str, int] = field(default_factory=dict)
     cache_sync_timeout: float = 120.0
-    watch_timeout: tuple[float, float] = (300.0, 600.0)
+    watch_timeout: tuple[float, float] = WATCH_TIMEOUT
     first_list_jitter: float = 1.0
     compress: bool = False
     rate: RequestRate | None = None

@@ -18,6 +18,7 @@ import structlog
 
 from rbgctl.machinery.gvk import NN, Resource
 from rbgctl.runtime.backoff import Backoff
+from rbgctl.runtime.client import METADATA
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.errors import (
     ApiError,
@@ -28,6 +29,7 @@ from rbgctl.runtime.errors import (
     needs_relist,
 )
 from rbgctl.runtime.fifo import DeltaType, OrderedFifo
+from rbgctl.runtime.kind_options import WATCH_TIMEOUT
 from rbgctl.runtime.list_page import ListPage, list_page
 from rbgctl.runtime.store import Entry, EntryDecoder, WrongKind
 from rbgctl.runtime.tracing import NO_SPAN, Span
@@ -42,7 +44,6 @@ STREAM_SILENCE = 60.0
 STREAM_RETRY = 600.0
 STREAM_WARNING = 10.0
 YIELD_EVERY = 200
-METADATA = "application/json;as=PartialObjectMetadata{list};g=meta.k8s.io;v=v1,application/json"
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -117,7 +118,7 @@ class Reflector:
         streaming: bool | None = None,
         list_gate: asyncio.Semaphore | None = None,
         user_agent: str = "rbgctl",
-        watch_timeout: tuple[float, float] = (300.0, 600.0),
+        watch_timeout: tuple[float, float] = WATCH_TIMEOUT,
         first_list_jitter: float = 1.0,
         on_error: Callable[[Exception], None] | None = None,
         on_relist: Callable[[str], None] | None = None,

@@ -12,11 +12,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from itertools import chain, repeat
 from typing import Any
 
-import orjson
 import structlog
 
 from rbgctl.machinery.gvk import GVK, Resource
 from rbgctl.runtime.clock import Clock
+from rbgctl.runtime.discovery_documents import read_resources
 from rbgctl.runtime.errors import ApiError, NoKindMatch, NotFound
 from rbgctl.runtime.informer import Informer
 from rbgctl.runtime.store import Entry, Tombstone
@@ -87,12 +87,10 @@ class ServedKinds:
             if isinstance(error, NotFound):
                 return None
             raise error
-        for entry in orjson.loads(answer.body).get("resources") or ():
-            if entry["kind"] == gvk.kind and "/" not in entry["name"]:
-                # A CRD that is gone is listed a little longer.
-                gone = f"{entry['name']}.{gvk.group}" in self._removed
-                return None if gone else Resource(gvk, entry["name"], bool(entry.get("namespaced")))
-        return None
+        served = read_resources(answer.body, gvk.group, gvk.version)
+        found = next((resource for resource in served if resource.gvk == gvk), None)
+        # A CRD that is gone is listed a little longer.
+        return None if found is None or f"{found.plural}.{gvk.group}" in self._removed else found
 
     async def _first_of(self, *waits: Coroutine[Any, Any, Any]) -> None:
         tasks = [asyncio.create_task(wait) for wait in waits]

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rbgctl.runtime import GVK, NN, LiveClient, Patch
-from rbgctl.runtime.testing.asserts import wait_for
-from rbgctl.runtime.testing.envtest import EnvTest
+from rbgctl.runtime import GVK
 
 CONFIG_MAP, NAMESPACE = GVK("", "v1", "ConfigMap"), GVK("", "v1", "Namespace")
 LEASE = GVK("coordination.k8s.io", "v1", "Lease")
@@ -49,8 +47,9 @@ def test_every_snippet_names_its_file(files: Path) -> None:
         "hello.py",
         "test_hello.py",
         "rights.py",
+        "replicas.py",
+        "hooks.py",
         "planned.py",
-        "replicated.py",
     }
 
 
@@ -70,18 +69,62 @@ async def test_the_plan_is_what_the_page_says(files: Path) -> None:
     await run(files, "planned.py")
 
 
-async def test_two_replicas_agree_on_who_works(files: Path, env: EnvTest, client: LiveClient, namespace: str) -> None:
-    kubeconfig = env.write_kubeconfig(env.config, "guide")
-    script = f"import asyncio, replicated; asyncio.run(replicated.main({namespace!r}))"
-    environment = {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": os.pathsep.join([str(files), *filter(None, sys.path)])}
-    for name in ("hello-1", "hello-2"):
-        await env.processes.start(name, [sys.executable, "-c", script], env=environment)
-    try:
-        lease = await wait_for(client, LEASE, NN(namespace, "hello"), lambda found: found["spec"]["holderIdentity"])
-        holder = lease["spec"]["holderIdentity"]
-        await client.patch(NAMESPACE, NN("", namespace), Patch.merge({"metadata": {"labels": {"greet": "yes"}}}))
-        await wait_for(client, CONFIG_MAP, NN(namespace, "hello"), lambda found: found["data"])
-        assert (await client.get(LEASE, NN(namespace, "hello")))["spec"]["holderIdentity"] == holder
-    finally:
-        for name in ("hello-1", "hello-2"):
-            await env.processes.stop(name)
+async def test_one_replica_is_elected_and_several_divide_the_work(files: Path) -> None:
+    """Each way of running it greets, and leaves its Leases behind, given back."""
+    (files / "test_replicas.py").write_text(REPLICAS)
+    out = await run(
+        files, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "test_replicas.py"
+    )
+    assert "2 passed" in out
+
+
+async def test_the_webhook_wants_a_hello(files: Path) -> None:
+    (files / "use_hooks.py").write_text(HOOKS)
+    await run(files, "use_hooks.py")
+
+
+REPLICAS = """
+import asyncio
+
+import pytest
+import replicas
+from hello import CONFIG_MAP
+from rbgctl.runtime import GVK, NN
+from rbgctl.runtime.testing.asserts import wait_for
+from rbgctl.runtime.testing.envtest import EnvTest
+
+LEASE = GVK("coordination.k8s.io", "v1", "Lease")
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "blue", "labels": {"greet": "yes"}}}
+
+
+@pytest.mark.parametrize(("make", "lease"), [(replicas.elected, "hello"), (replicas.divided, "hello-7")])
+async def test_greets(make, lease):
+    async with EnvTest() as env:
+        client, stop = env.client(), asyncio.Event()
+        await client.create(NAMESPACE)
+        running = asyncio.create_task(make(env.config).run(stop))
+        await wait_for(client, CONFIG_MAP, NN("blue", "hello"), lambda found: bool(found["data"]))
+        held = NN(env.config.namespace, lease)
+        await wait_for(client, LEASE, held, lambda found: bool(found["spec"]["holderIdentity"]))
+        stop.set()
+        await running
+        assert not (await client.get(LEASE, held))["spec"]["holderIdentity"]
+"""
+
+HOOKS = """
+import asyncio
+
+import hooks
+from rbgctl.runtime import ClusterConfig, Manager
+
+
+async def main():
+    server = hooks.serve(Manager(ClusterConfig(server="https://not.contacted")), port=0)
+    assert server.paths == ["/validate--v1-configmap"]
+    rules = hooks.Polite()
+    assert (await rules.validate_create(None, {"data": {"text": "hello you"}})).error is None
+    assert (await rules.validate_update(None, {}, {"data": {"text": "you"}})).error is not None
+
+
+asyncio.run(main())
+"""

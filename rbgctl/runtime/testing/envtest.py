@@ -30,6 +30,7 @@ from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig, StaticToken
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NotFound, TransportError
+from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.testing import components, simulated_nodes
 from rbgctl.runtime.testing.assets import find_assets
 from rbgctl.runtime.testing.certificates import Authority, new_key, private_key_pem, public_key_pem
@@ -43,7 +44,6 @@ from rbgctl.runtime.transport import Transport
 
 __all__ = ["LOOPBACK", "ControlPlaneCrashed", "DiskFull", "EnvTest", "PortInUse", "free_port", "new_namespace"]
 
-CRD = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
 NAMESPACE = GVK("", "v1", "Namespace")
 SERVICE_ACCOUNT = GVK("", "v1", "ServiceAccount")
 PORT_ATTEMPTS = 5

@@ -246,3 +246,13 @@ async def test_an_answer_that_is_no_discovery_is_told(rig: Rig, odd: Answer) -> 
     rig.routes["/apis"] = rig.routes["/apis/sea.example.com/v1"] = odd
     with pytest.raises((DiscoveryFailed, NoKindMatch)):
         await rig.mapper.resource(BOAT)
+
+
+def test_a_kind_that_was_added_to_the_table_can_be_taken_out_again() -> None:
+    """RT-RM-07: an optional kind whose CRD is gone is not known any more."""
+    kind = Resource(GVK("example.com", "v1", "Car"), "cars", True)
+    mapper = RestMapper()
+    mapper.add_static(kind)
+    assert mapper.known(kind.gvk) == kind
+    mapper.remove_static(kind.gvk)
+    assert mapper.known(kind.gvk) is None
