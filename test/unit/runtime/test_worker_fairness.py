@@ -20,9 +20,6 @@ class Cache:
     async def caught_up(self, owner: Any) -> frozenset[Any]:
         return frozenset()
 
-    def forget_writes(self, owner: Any) -> None:
-        pass
-
     def entry(self, gvk: GVK, key: NN) -> None:
         return None
 
