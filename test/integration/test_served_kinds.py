@@ -20,6 +20,7 @@ from rbgctl.runtime.handler import enqueue_object
 from rbgctl.runtime.kind_options import KindOptions
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.served_kinds import CRD
+from rbgctl.runtime.testing.asserts import eventually
 from rbgctl.runtime.testing.envtest import EnvTest
 
 CONFIG_MAP = GVK("", "v1", "ConfigMap")
@@ -284,3 +285,18 @@ def test_rights_to_watch_crds_come_with_an_optional_kind(kind: Kind, env: EnvTes
     assert {(CRD.group, "customresourcedefinitions"), (kind.group, "planes")} <= readable
     plain = Builder().for_(CONFIG_MAP).caches(CONFIG_MAP, KindOptions()).rules(mapper)
     assert {r.resource for r in plain} == {"configmaps"}
+
+
+async def test_a_kind_that_nobody_gave_is_known_only_while_it_is_served(env: EnvTest, kind: Kind) -> None:
+    """RT-RM-07: the table of resources forgets it with its CRD."""
+    client = env.client()
+    client.mapper.add_static(kind.resource)
+    manager = Manager(env.config, FAST)
+    manager.need(kind.gvk, KindOptions(optional=True))
+    async with running(manager):
+        await env.install_crds([kind.crd()])
+        await eventually(lambda: manager.cache.served(kind.gvk))
+        assert manager.mapper.known(kind.gvk) == kind.resource
+        await uninstall(client, kind)
+        await given_up(manager, kind)
+        assert manager.mapper.known(kind.gvk) is None
