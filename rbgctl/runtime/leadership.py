@@ -67,7 +67,7 @@ class Leadership:
         try:
             async with asyncio.timeout(seconds):
                 if release:
-                    await self._transport.writes_ended()
+                    await self._transport.writes.ended()
                 await self._elector.stop(release=release)
         except TimeoutError:
             stuck.append("leader election")

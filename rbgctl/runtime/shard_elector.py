@@ -4,7 +4,7 @@ Every `retry` seconds a manager renews its member Lease, looks at all Leases and
 
     free and mine       take part in the election of the shard; once won, and confirmed by another look, open it
     held and mine       keep it
-    held, not mine      drain it, then release its Lease: the manager that it belongs to takes it at once
+    held, not mine      drain it, let its writes end, release its Lease: the manager that it belongs to takes it at once
 
 The elections themselves, their safety and their timing are those of `leaderelection`, one per shard. A shard that is
 lost instead of given away ends the process, as lost leadership does.
@@ -27,10 +27,12 @@ from rbgctl.runtime.manager_options import LeaderElector
 from rbgctl.runtime.shard_leases import Decision, LeaseBook, decide
 from rbgctl.runtime.shard_members import Membership
 from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.writes_under_way import WritesUnderWay
 
 _log = structlog.get_logger("rbgctl.runtime.shards")
 
 DRAIN_SECONDS = 20.0
+WRITES_SECONDS = 15.0
 CLOSE_SECONDS = 2.0
 JITTER = 0.1
 
@@ -89,7 +91,8 @@ class ShardedElector:
     """A `LeaderElector` for `shards`. `run` it on the loop of the controllers.
 
     retry: seconds between looks. drain_seconds: given to running reconciles of a shard that is handed over; what still
-    runs then is cancelled. events: where it is said why nothing may be led; not gated, and run from here.
+    runs then is cancelled. writes: those of the shards; none may be under way when a shard is given away. events: where
+    it is said why nothing may be led; not gated, and run from here.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class ShardedElector:
         shards: Shards,
         membership: Membership,
         elections: Elections,
+        writes: WritesUnderWay,
         *,
         base: str,
         identity: str,
@@ -110,6 +114,7 @@ class ShardedElector:
         self._shards = shards
         self._membership = membership
         self._elections = elections
+        self._writes = writes
         self._identity = identity
         self._clock = clock
         self._rng = rng
@@ -237,11 +242,21 @@ class ShardedElector:
             if campaign.won:
                 self._log.info("handing over shard", shard=campaign.shard)
             await self._shards.drain(campaign.shard, seconds)
-            await campaign.stop(release=True)
+            await campaign.stop(release=await self._written(campaign.shard))
             await campaign.election.close(CLOSE_SECONDS)
 
         campaign.leaving = asyncio.create_task(leave(), name=f"hand-over of shard {campaign.shard}")
         campaign.leaving.add_done_callback(lambda _: self._wake.set())
+
+    async def _written(self, shard: int) -> bool:
+        """Whether all writes of a drained shard have ended, those included that nobody waits for (RT-LE-39)."""
+        try:
+            async with asyncio.timeout(WRITES_SECONDS):
+                await self._writes.ended(shard)
+        except TimeoutError:
+            self._log.error("writes of a shard do not end, its lease has to run out", shard=shard)
+            return False
+        return True
 
     def _tell(self, decision: Decision) -> None:
         told, self._told = self._told, (decision.refused, decision.strangers)

@@ -59,6 +59,7 @@ def sharing(
             shards,
             membership,
             ThreadElections(thread(manager), config, shards.count),
+            manager.transport.writes,
             base=config.name,
             identity=config.identity,
             clock=manager.clock,

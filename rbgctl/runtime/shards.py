@@ -2,20 +2,19 @@
 
     absent --open--> open --drain--> draining --close--> absent
 
-A worker takes a key only while its shard is open. A reconcile runs with its shard noted in a context variable, which
-tasks started by it inherit; that is how the write gate knows whose lease has to hold (RT-LE-32). Draining lets the
-running reconciles of one shard end, while the others go on.
+A worker takes a key only while its shard is open. A reconcile runs with its shard as `write_scope`, which tasks started
+by it inherit; that is how the write gate knows whose lease has to hold (RT-LE-32). Draining lets the running reconciles
+of one shard end, while the others go on.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-CANCEL_GRACE = 5.0
+from rbgctl.runtime.writes_under_way import write_scope
 
-_current: ContextVar[int | None] = ContextVar("shard", default=None)
+CANCEL_GRACE = 5.0
 
 
 class ShardStuck(Exception):
@@ -65,7 +64,7 @@ class Shards:
         """Seconds for which writes of the caller are safe (RT-LE-32): those of a reconcile while its own shard is
         led, others, such as events, while any is.
         """
-        shard = _current.get()
+        shard = write_scope.get()
         if shard is None:
             return max((led.remaining() for led in self._led.values()), default=0.0)
         led = self._led.get(shard)
@@ -76,11 +75,11 @@ class Shards:
         """Around a reconcile of a key of an open shard. `deadline` is moved forward when the shard is drained."""
         led = self._led[shard]
         led.running.add(deadline)
-        token = _current.set(shard)
+        token = write_scope.set(shard)
         try:
             yield
         finally:
-            _current.reset(token)
+            write_scope.reset(token)
             led.running.discard(deadline)
             if not led.running:
                 led.idle.set()
@@ -118,7 +117,8 @@ class Shards:
             raise ShardStuck(
                 f"{len(led.running)} reconciles of shard {shard} did not end {CANCEL_GRACE:g} s after being cancelled"
             ) from None
-        del self._led[shard]
+        # Meanwhile everything may have been shut.
+        self._led.pop(shard, None)
         for listener in self._on_close:
             await listener(shard)
 

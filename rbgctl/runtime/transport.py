@@ -7,7 +7,7 @@ User-Agent of the client that sends it, since the API server takes the field man
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from rbgctl.runtime.connections import UNARY_CONNECTIONS, Connections, Pool, tra
 from rbgctl.runtime.errors import LeadershipUncertain, NotSent, TransportError
 from rbgctl.runtime.line_stream import LineSplitter, LineStream
 from rbgctl.runtime.tracing import Tracing
+from rbgctl.runtime.writes_under_way import WritesUnderWay
 
 __all__ = ["LineSplitter", "LineStream", "Pool", "RequestObserver", "Response", "Transport", "WriteGate"]
 
@@ -101,8 +102,8 @@ class Transport:
     """Use as an async context manager, or call `close()`.
 
     observer: hears of every attempt (metrics); on_wait: of every wait for a client's rate limit. gate: consulted
-    before every attempt of a write unless the caller says `gated=False` (Leases, election events). compress: ask for
-    gzip, worth it out of cluster only (RT-CF-12).
+    before every attempt of a write unless the caller says `gated=False` (Leases, election events); `writes` knows those
+    that it let pass. compress: ask for gzip, worth it out of cluster only (RT-CF-12).
     tracing: for those who wrap a request in a span; attempts are told to it and name it to the server (RT-TR-05).
     """
 
@@ -128,9 +129,7 @@ class Transport:
         self._encoding = "gzip" if compress else "identity"
         self._connections = Connections(config, self._clock)
         self._warned: set[str] = set()
-        self._gated_writes = 0
-        self._no_gated_writes = asyncio.Event()
-        self._no_gated_writes.set()
+        self.writes = WritesUnderWay()
 
     async def __aenter__(self) -> "Transport":
         return self
@@ -139,27 +138,12 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
+        await self.writes.close()
         await self._connections.close()
 
     async def rotate(self) -> None:
         """Open new connections from now on, close the old ones when their requests have ended (RT-CF-04)."""
         await self._connections.rotate()
-
-    async def writes_ended(self) -> None:
-        """Until no write that has passed the gate is under way (RT-LE-39); with the gate shut that is final."""
-        await self._no_gated_writes.wait()
-
-    @contextlib.contextmanager
-    def _under_way(self, counted: bool) -> Iterator[None]:
-        self._gated_writes += counted
-        if counted:
-            self._no_gated_writes.clear()
-        try:
-            yield
-        finally:
-            self._gated_writes -= counted
-            if not self._gated_writes:
-                self._no_gated_writes.set()
 
     async def request(
         self,
@@ -257,8 +241,10 @@ class Transport:
             raise TransportError("timeout", f"{call}: no answer within {call.timeout:g} s")
         sent = self.config.credential.headers()
         headers = self._headers(call.accept, call.content_type, call.user_agent, sent)
-        with self._under_way(call.is_write and call.gated):
-            return await self._once(call, query, headers, left), sent
+        attempt = self._once(call, query, headers, left)
+        if call.is_write and call.gated and self.gate is not None:
+            return await self.writes.carry(attempt), sent
+        return await attempt, sent
 
     @contextlib.asynccontextmanager
     async def stream(

@@ -19,6 +19,7 @@ from rbgctl.runtime.shard_elector import ShardedElector
 from rbgctl.runtime.shard_leases import SHARDS_LABEL, lease_name
 from rbgctl.runtime.shard_members import Membership
 from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.writes_under_way import WritesUnderWay
 
 BASE = "op"
 
@@ -31,6 +32,14 @@ class LeaseServer:
         self.rng = rng
         self.latency = latency
         self._version = 0
+        self.writing: list[tuple[str, int, int]] = []
+
+    def begin(self, who: str, shards: int, shard: int, seconds: float) -> None:
+        """A write of a manager for an object of a shard arrives; it is carried out at any time within `seconds`,
+        whether or not somebody waits for the answer.
+        """
+        self.writing.append((who, shards, shard))
+        asyncio.get_running_loop().call_later(seconds, self.writing.remove, (who, shards, shard))
 
     def store(self, lease: RawObject, uid: str) -> RawObject:
         self._version += 1
@@ -182,15 +191,19 @@ class Elections:
 
 
 class Manager:
-    """One process. `busy`: seconds that a reconcile of each open shard is under way when the shard is taken away."""
+    """One process. In each open shard there always is a reconcile of `busy` seconds, in which one write follows the
+    other; each takes the server `slow` seconds.
+    """
 
-    def __init__(self, cluster: "Cluster", identity: str, shards: int, busy: float = 0.0) -> None:
+    def __init__(self, cluster: "Cluster", identity: str, shards: int, busy: float = 0.0, slow: float = 0.0) -> None:
         self.cluster = cluster
         self.identity = identity
         self.link = Link(cluster.server)
         self.shards = Shards(shards)
         self.busy = busy
+        self.slow = slow
         self.alive = True
+        self.writes = WritesUnderWay()
         self.events: list[str] = []
         self.elections = Elections(self.link, identity, shards, cluster.clock)
         membership = Membership(self.link, "ns", BASE, identity, shards, clock=cluster.clock, seconds=15)
@@ -198,6 +211,7 @@ class Manager:
             self.shards,
             membership,
             self.elections,
+            self.writes,
             base=BASE,
             identity=identity,
             clock=cluster.clock,
@@ -220,7 +234,18 @@ class Manager:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None) as deadline:
                     with self.shards.working(shard, deadline):
-                        await asyncio.sleep(self.busy)
+                        async with asyncio.timeout(self.busy):
+                            while True:
+                                await self._write(shard)
+
+    async def _write(self, shard: int) -> None:
+        safe = self.shards.remaining()
+        if not self.slow or safe <= 0:
+            await asyncio.sleep(0.5)
+            return
+        seconds = min(self.slow, safe)
+        self.cluster.server.begin(self.identity, self.shards.count, shard, seconds)
+        await self.writes.carry(asyncio.sleep(seconds))
 
     async def _closed(self, shard: int) -> None:
         assert self.shards.open_shards.count(shard) == 0
@@ -240,9 +265,12 @@ class Manager:
         await self.elector.close(0)
 
     async def stop(self) -> None:
-        """A clean end: controllers have stopped."""
+        """A clean end, as the manager brings it about: controllers stop, writes end, leadership is given up."""
         for task in self.working.values():
             task.cancel()
+        if self.working:
+            await asyncio.wait(self.working.values())
+        await self.writes.ended()
         await self.elector.stop(release=True)
         self.alive = False
         await self.elector.close(0)
@@ -277,8 +305,8 @@ class Cluster:
         self.managers: list[Manager] = []
         self.plain: list[Elector] = []
 
-    def start(self, identity: str, shards: int = 3, busy: float = 0.0) -> Manager:
-        manager = Manager(self, identity, shards, busy)
+    def start(self, identity: str, shards: int = 3, busy: float = 0.0, slow: float = 0.0) -> Manager:
+        manager = Manager(self, identity, shards, busy, slow)
         self.managers.append(manager)
         return manager
 
@@ -297,6 +325,10 @@ class Cluster:
         assert sum(bool(shards) for shards in by_number.values()) <= 1, f"two divisions at once: {by_number}"
         for shards in by_number.values():
             assert len(shards) == len(set(shards)), f"a shard is led twice: {self.table()}"
+        for who, count, shard in self.server.writing:
+            for other in (m for m in self.managers if m.identity != who):
+                beside = other.writing if other.shards.count != count else other.writing & {shard}
+                assert not beside, f"a write of {who} in shard {shard} is under way beside {other.identity}'s: {beside}"
 
     def table(self) -> dict[str, tuple[int, ...]]:
         """Open shards by living manager."""

@@ -111,6 +111,46 @@ async def test_release_waits_for_the_writes_under_way(rig: Rig) -> None:
     assert server.store.spec["holderIdentity"] == ""
 
 
+async def test_release_waits_for_a_write_whose_writer_was_cancelled(rig: Rig) -> None:
+    """RT-LE-39: a plain Runnable that ends at its first cancellation, in the middle of a write. The server knows
+    nothing of that and carries the write out.
+    """
+    server = rig.server
+    order: list[str] = []
+    arrived, carried_out = asyncio.Event(), asyncio.Event()
+
+    class Writer:
+        async def run(self) -> None:
+            try:
+                await rig.write("slow")
+            finally:
+                order.append("cancelled")
+
+    async def slow(_: str) -> None:
+        arrived.set()
+        # What the server has begun it ends, even when the connection breaks.
+        await asyncio.shield(asyncio.create_task(commit()))
+
+    async def commit() -> None:
+        await carried_out.wait()
+        order.append("written")
+
+    server.delays["slow"] = slow
+    server.on_release = lambda: order.append("released")
+    rig.manager.add(Writer())
+    await rig.lead()
+    async with asyncio.timeout(10):
+        await arrived.wait()
+    rig.stop.set()
+    renewals = len(server.store.writes)
+    await server.until(lambda: "cancelled" in order and len(server.store.writes) >= renewals + 3)
+    assert server.store.spec["holderIdentity"] == "me"
+    carried_out.set()
+    assert rig.task is not None
+    await asyncio.wait_for(rig.task, 10)
+    assert order == ["cancelled", "written", "released"]
+
+
 async def test_giving_leadership_up_is_no_error(rig: Rig) -> None:  # RT-MG-24, RT-MG-20
     with capture_logs() as logs:
         await rig.lead()

@@ -81,6 +81,30 @@ async def test_a_reconcile_that_does_not_end_is_cancelled_before_the_shard_is_ha
     assert 20 < took < 30
 
 
+async def test_a_shard_is_handed_over_when_the_write_of_a_cancelled_reconcile_has_ended(cluster: Cluster) -> None:
+    """RT-LE-39, per shard. Writes take longer than the others need to take a shard; the model watches the server."""
+    old = cluster.start("a", shards=2, busy=1e6, slow=9.0)
+    await cluster.until(lambda: old.shards.open_shards == (0, 1), 10)
+    cluster.start("b", shards=2)
+    await cluster.until(lambda: cluster.balanced, 60)
+    assert ("a", 2, old.shards.open_shards[0]) in cluster.server.writing  # other shards need not wait
+
+
+async def test_a_shard_whose_writes_do_not_end_is_not_released(cluster: Cluster) -> None:
+    old = cluster.start("a", shards=2)
+    await cluster.until(lambda: old.shards.open_shards == (0, 1), 10)
+    for shard in range(2):
+        with old.shards.working(shard, asyncio.timeout(None)):
+            # As if a request knew no limit.
+            stuck = asyncio.create_task(old.writes.carry(asyncio.sleep(1e6)))
+            await asyncio.sleep(0)
+    new = cluster.start("b", shards=2)
+    await cluster.until(lambda: len(old.shards.open_shards) == 1, 30)
+    took = await cluster.until(lambda: len(new.shards.open_shards) == 1, 60)
+    assert took > 28  # 15 for the writes, 15 until the lease was over
+    stuck.cancel()
+
+
 async def test_a_manager_that_loses_a_shard_ends(cluster: Cluster) -> None:
     cut, other = cluster.start("a"), cluster.start("b")
     await cluster.until(lambda: cluster.balanced, 20)
@@ -185,7 +209,8 @@ async def soon(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_whatever_comes_and_goes_no_key_is_ever_handled_twice_and_in_the_end_all_are(seed: int) -> None:
-    """Managers with three and with four shards start, stop and die at random moments, over slow connections."""
+    """Managers with three and with four shards start, stop and die at random moments, over slow connections and in the
+    middle of writes."""
     rng = random.Random(seed)
     cluster = Cluster(LoopClock(), seed, latency=rng.choice([0.02, 0.3, 1.0]))
     for n in range(10):
@@ -201,7 +226,8 @@ async def test_whatever_comes_and_goes_no_key_is_ever_handled_twice_and_in_the_e
                 await cluster.run(rng.uniform(0, 10))
                 one.link.cut = rng.random() < 0.5
             case _:
-                cluster.start(f"m{n}", shards=rng.choice([3, 3, 4]), busy=rng.choice([0.0, 2.0]))
+                busy, slow = rng.choice([(0.0, 0.0), (2.0, 0.0), (2.0, 6.0)])
+                cluster.start(f"m{n}", shards=rng.choice([3, 3, 4]), busy=busy, slow=slow)
         await cluster.run(rng.uniform(0, 8))
         await reap(cluster)
     for manager in cluster.managers:

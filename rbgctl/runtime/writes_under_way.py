@@ -1,0 +1,52 @@
+"""Writes that the server may still carry out, whatever has become of those who asked for them (RT-LE-39).
+
+A request cannot be called back: when the task that waits for it is cancelled, the server goes on. So a write that needs
+leadership runs in a task of its own, which only its answer or its time limit ends, and leadership is given away when
+these tasks have ended, not when the waiting has.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+
+write_scope: ContextVar[int | None] = ContextVar("write scope", default=None)
+"""The shard in whose name the current task writes; tasks started by it inherit it. None: in that of the process."""
+
+
+class WritesUnderWay:
+    """Of one process. Use it from one event loop."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[asyncio.Task[Any], int | None] = {}
+
+    async def carry(self, write: Coroutine[Any, Any, Answer]) -> Answer:
+        """Its answer. A cancellation only ends the waiting, so `write` must be bounded in time."""
+        task = asyncio.create_task(write, name="write")
+        self._scopes[task] = write_scope.get()
+        task.add_done_callback(self._forget)
+        await asyncio.wait([task])
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        del self._scopes[task]
+        if not task.cancelled():
+            task.exception()  # Whoever wanted to know has been told.
+
+    async def ended(self, scope: int | None = None) -> None:
+        """Until none is under way: of one scope, or of any. That is final when no more of them can begin."""
+        while running := self._running(scope):
+            await asyncio.wait(running)
+
+    def _running(self, scope: int | None) -> list[asyncio.Task[Any]]:
+        return [t for t, of in self._scopes.items() if scope in {None, of} and not t.done()]
+
+    async def close(self) -> None:
+        """Give up waiting for answers."""
+        running = self._running(None)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
