@@ -85,11 +85,11 @@ def desired_status(
 
 
 def without_past(status: Mapping[str, Any]) -> dict[str, Any]:
-    """`status` of a group whose discovery mode is not recorded yet: conditions only.
+    """`status` of a group whose discovery mode is not recorded yet: conditions, and nothing about roles.
 
     Counts of roles would make it look like a group of an old release, which gets another mode (RBG-44).
     """
-    return {"conditions": status["conditions"]}
+    return {"roleStatuses": [], "conditions": status["conditions"]}
 
 
 def status_step(observed: Observed, status: Mapping[str, Any], *, moved: bool = False) -> Apply | None:

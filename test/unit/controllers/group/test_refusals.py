@@ -123,7 +123,8 @@ def test_a_group_that_was_refused_first_is_no_group_of_an_old_release() -> None:
     """RBG-44: what is said about it before its mode is recorded must not decide the mode."""
     world = World(group(role("a", 1, "b"), role("b", 1, "a")))
     world.settle()
-    assert set(world.group["status"]) == {"conditions"}
+    assert not world.group["status"]["roleStatuses"]
+    assert "observedGeneration" not in world.group["status"]
     world.group["spec"] = group(role("a"), role("b"))["spec"]
     world.settle()
     assert world.group["metadata"]["annotations"][annotations.DISCOVERY_CONFIG_MODE] == annotations.DISCOVERY_REFINE
@@ -136,4 +137,5 @@ def test_a_first_pass_that_fails_does_not_make_it_one_either() -> None:
     assert decided.finally_ is not None
     (status,) = writes(decided.finally_((OSError("no connection"),)))
     assert isinstance(status, Apply)
-    assert set(status.obj["status"]) == {"conditions"}
+    assert status.obj["status"].keys() == {"roleStatuses", "conditions"}
+    assert status.obj["status"]["roleStatuses"] == []
