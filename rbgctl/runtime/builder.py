@@ -79,8 +79,7 @@ class Builder:
         self._user_agent = ""
         self._owns = False
         self._component = ""
-        self._shard_key: ShardKey = own_key
-        self._forgets: Callable[[NN], None] | None = None
+        self._sharding: tuple[ShardKey, Callable[[NN], None] | None] | None = None
 
     def named(self, name: str) -> Self:
         """Name in metrics and logs; the lower-cased kind of `for_` by default (RT-BL-05)."""
@@ -195,8 +194,7 @@ class Builder:
         """Which keys belong together when several managers share the work, by default each for itself; `forgets` is
         told of every key that another manager takes over.
         """
-        self._shard_key = shard_key
-        self._forgets = forgets
+        self._sharding = shard_key, forgets
         return self
 
     def reconciles_with(self, reconciler: Reconciler) -> Self:
@@ -254,6 +252,14 @@ class Builder:
                 "Use For(), Owns(), Watches() or WatchesRawSource() to set them up"
             )
 
+    def _all_options(self) -> ControllerOptions:
+        if self._sharding is None:
+            return self._options
+        if self._options.shard_key is not own_key or self._options.forgets is not None:
+            raise BuilderError("sharded_by and the options both say which keys belong together: say it once")
+        shard_key, forgets = self._sharding
+        return replace(self._options, shard_key=shard_key, forgets=forgets)
+
     def complete(self, manager: "Manager", reconciler: Reconciler | None = None) -> Controller:
         """Make the controller and add it to `manager`.
 
@@ -277,12 +283,7 @@ class Builder:
         controller = manager.new_controller(
             self.name,
             self._reconciler,
-            replace(
-                self._options,
-                max_concurrent=self._options.max_concurrent or manager.concurrency(self._for),
-                shard_key=self._shard_key,
-                forgets=self._forgets,
-            ),
+            replace(self._all_options(), max_concurrent=self._options.max_concurrent or manager.concurrency(self._for)),
             kind=self._for,
             event_component=self._component,
             user_agent=self._user_agent,

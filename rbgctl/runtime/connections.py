@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import Enum
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -125,12 +126,29 @@ class Connections:
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_send_once,),
+            trace_configs=[_asking_again()],
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_TIMEOUT, sock_read=None if watch else READ_TIMEOUT
             ),
             read_bufsize=1 << 18,
             skip_auto_headers=("User-Agent", "Accept"),
         )
+
+
+def _asking_again() -> aiohttp.TraceConfig:
+    """Calls what a request brings as `trace_request_ctx` once it has a connection, right before anything is sent.
+
+    Waiting for one, or opening it, may take long; a process that was paused there would send what it no longer may.
+    """
+
+    async def ask(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx()
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(ask)
+    config.on_connection_reuseconn.append(ask)
+    return config
 
 
 async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import random
+import select
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -139,8 +140,14 @@ class ElectorThread:
                 text = (
                     f"leader election: the lease {election.config.name} was not renewed in time, ending the process\n"
                 )
-                os.write(2, text.encode())
-                self._exit_process(EXPIRED_STATUS)
+                try:
+                    # A pipe that nobody reads must not hold it up, nor a closed one end this thread.
+                    if select.select([], [2], [], 0)[1]:
+                        os.write(2, text.encode())
+                except (OSError, ValueError):
+                    pass
+                finally:
+                    self._exit_process(EXPIRED_STATUS)
 
 
 class Election:
@@ -303,6 +310,7 @@ class _Serving:
         self._loop = asyncio.new_event_loop()
         self._stopping = threading.Event()
         self._ended: Future[None] = Future()
+        self._delivery: asyncio.Task[None] | None = None
         client = LiveClient(transport, RestMapper(transport), user_agent=user_agent, gated=False)
         self.events = Broadcaster(client, clock=clock, rng=rng)
 
@@ -316,7 +324,8 @@ class _Serving:
     def _run(self) -> None:
         try:
             asyncio.set_event_loop(self._loop)
-            self._loop.create_task(self.events.run(), name="election events")
+            # Kept: a loop itself only has weak references to its tasks.
+            self._delivery = self._loop.create_task(self.events.run(), name="election events")
             self._loop.run_forever()
         finally:
             self._loop.close()
@@ -324,7 +333,9 @@ class _Serving:
 
     def _guard(self, watch: Callable[[], None]) -> None:
         while not self._stopping.wait(WATCHDOG_SECONDS):
-            watch()
+            # Whatever goes wrong in one round: without the next one nothing would end a stuck process.
+            with contextlib.suppress(Exception):
+                watch()
 
     async def end(self, seconds: float) -> None:
         """Flush events, close connections, end the threads; a thread that does not react is left behind."""

@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.manager_options import LeaderElector
@@ -15,6 +17,8 @@ from rbgctl.runtime.transport import Transport
 
 if TYPE_CHECKING:
     from rbgctl.runtime.manager import Manager
+
+_log = structlog.get_logger("rbgctl.runtime.leadership")
 
 CLOSE_SECONDS = 2.0
 
@@ -70,6 +74,9 @@ class Leadership:
                     await self._transport.writes.ended()
                 await self._elector.stop(release=release)
         except TimeoutError:
+            stuck.append("leader election")
+        except Exception as error:  # noqa: BLE001 - the rest of the stop has to go on
+            _log.error("leadership not given up in order", error=str(error) or type(error).__name__)
             stuck.append("leader election")
         if self._task is not None and not self._task.done():
             self._task.cancel()

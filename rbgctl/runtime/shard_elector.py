@@ -20,7 +20,6 @@ import structlog
 
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.clock import Clock
-from rbgctl.runtime.errors import ApiError, TransportError
 from rbgctl.runtime.events import Broadcaster
 from rbgctl.runtime.lease_record import LEASE
 from rbgctl.runtime.manager_options import LeaderElector
@@ -187,9 +186,11 @@ class ShardedElector:
         self._shards.shut()
         await asyncio.gather(*(c.stop(release=release and not c.lost) for c in campaigns))
         if release:
-            with contextlib.suppress(ApiError, TransportError, TimeoutError):
+            try:
                 async with asyncio.timeout(self._request_timeout):
                     await self._membership.leave()
+            except Exception as error:  # noqa: BLE001 - the Lease runs out by itself
+                self._log.info("own member Lease not deleted", error=str(error) or type(error).__name__)
 
     async def close(self, seconds: float) -> None:
         """Forget all elections: nothing of the process can write any more."""
@@ -209,7 +210,7 @@ class ShardedElector:
                 await self._membership.renew()
             async with asyncio.timeout(self._request_timeout):
                 leases = await self._membership.look()
-        except (ApiError, TransportError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - no credential, no answer: the elections' deadlines decide
             self._log.warning("shards of other managers not seen", error=str(error) or type(error).__name__)
             return
         view = self._book.look(leases, self._clock.monotonic())
@@ -217,6 +218,8 @@ class ShardedElector:
         decision = decide(view, self._identity, self._shards.count, held)
         self._tell(decision)
         for shard, campaign in list(self._campaigns.items()):
+            if campaign.leaving is not None and decision.refused:
+                self._shards.hurry(shard)
             if campaign.leaving is not None or campaign.lost:
                 continue
             if not (campaign.won or shard in decision.take) or (campaign.won and shard not in decision.keep):
@@ -228,9 +231,11 @@ class ShardedElector:
         for shard in sorted(decision.take - self._campaigns.keys()):
             lease, seconds = view.leases.get(shard, (None, 0.0))
             self._campaigns[shard] = _Campaign(shard, self._elections.of(shard, lease, seconds), self._wake)
-        with contextlib.suppress(ApiError, TransportError, TimeoutError):
+        try:
             async with asyncio.timeout(self._request_timeout):
                 await self._membership.bury(view.expired)
+        except Exception as error:  # noqa: BLE001 - somebody else will do it
+            self._log.info("Leases of gone members not deleted", error=str(error) or type(error).__name__)
 
     def _settle(self) -> None:
         for shard, campaign in list(self._campaigns.items()):

@@ -122,6 +122,14 @@ class Shards:
         for listener in self._on_close:
             await listener(shard)
 
+    def hurry(self, shard: int) -> None:
+        """Cancel now what still runs of a shard that is being drained: somebody else works on its keys already."""
+        led = self._led.get(shard)
+        now = asyncio.get_running_loop().time()
+        for deadline in led.running if led is not None else ():
+            if not deadline.expired():
+                deadline.reschedule(now)
+
     def shut(self) -> None:
         """Serve nothing and let nothing be written any more, for good: the process ends."""
         self._led.clear()

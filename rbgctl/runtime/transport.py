@@ -6,6 +6,7 @@ User-Agent of the client that sends it, since the API server takes the field man
 
 import asyncio
 import contextlib
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -230,11 +231,9 @@ class Transport:
         await self.config.credential.ready()
         left = call.ends_at - self._clock.monotonic()
         query = call.params
-        if call.is_write and call.gated and self.gate is not None:
-            safe = self.gate()
-            if safe <= 0:
-                raise LeadershipUncertain(f"not sending {call}: leadership may have been lost")
-            left = min(left, safe)
+        gated = call.is_write and call.gated and self.gate is not None
+        if gated:
+            left = min(left, self._check_gate(call))
             # The server gives up in time too, so that a slow write cannot commit after the lease (RT-LE-37).
             query = {**(call.params or {}), "timeout": f"{max(left, 0.001):.3f}s"}
         if left <= 0:
@@ -242,7 +241,7 @@ class Transport:
         sent = self.config.credential.headers()
         headers = self._headers(call.accept, call.content_type, call.user_agent, sent)
         attempt = self._once(call, query, headers, left)
-        if call.is_write and call.gated and self.gate is not None:
+        if gated:
             return await self.writes.carry(attempt), sent
         return await attempt, sent
 
@@ -352,6 +351,7 @@ class Transport:
                     data=call.body,
                     headers=headers,
                     allow_redirects=False,
+                    trace_request_ctx=lambda: self._check_gate(call),
                     **self._options(),
                 ) as answer,
             ):
@@ -364,6 +364,15 @@ class Transport:
         finally:
             self._observer(call.method, code, self.config.host, call.path, self._clock.monotonic() - began)
             self.tracing.attempted(code, self.config.host)
+
+    def _check_gate(self, call: _Call) -> float:
+        """Seconds for which the call may be sent. Raises LeadershipUncertain when it is a write that may not."""
+        if not (call.is_write and call.gated) or self.gate is None:
+            return math.inf
+        safe = self.gate()
+        if safe <= 0:
+            raise LeadershipUncertain(f"not sending {call}: leadership may have been lost")
+        return safe
 
     def _heard(self, path: str, answer: aiohttp.ClientResponse) -> None:
         """Log what the headers of an answer say about the request and the server's load (RT-CF-14, RT-CF-24)."""

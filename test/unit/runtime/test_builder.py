@@ -17,6 +17,7 @@ from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.predicate import Event
 from rbgctl.runtime.rbac import PolicyRule, cluster_role, merged
+from rbgctl.runtime.sharding import by_label
 from rbgctl.runtime.source import ChannelSource, InformerSource
 from rbgctl.runtime.store import Entry, Header, owner_uids
 
@@ -309,3 +310,12 @@ async def test_a_kind_that_never_syncs_is_named_as_the_source_it_is(loop_clock: 
     text = r"failed to wait for group caches to sync kind source: Group\.example\.org: timed out waiting for cache"
     with pytest.raises(TimeoutError, match=text):
         await controller.run()
+
+
+def test_what_belongs_together_is_said_once_in_either_place() -> None:
+    together = by_label("team")
+    in_options = ControllerOptions(shard_key=together)
+    assert complete().with_options(in_options).complete(manager()).options.shard_key is together
+    assert complete().sharded_by(together).complete(manager()).options.shard_key is together
+    with pytest.raises(BuilderError, match="say it once"):
+        complete().sharded_by(together).with_options(in_options).complete(manager())

@@ -1,6 +1,7 @@
 """Elections on their own thread: real threads, real sockets, and processes that get stuck."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -342,3 +343,38 @@ async def test_the_watchdog_ends_a_process_whose_main_loop_is_stuck(server: Leas
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+WATCHDOG = """
+import os, sys
+from rbgctl.runtime.config import ClusterConfig
+from rbgctl.runtime.elector_thread import ElectorThread
+from rbgctl.runtime.leaderelection import ElectionConfig
+
+thread = ElectorThread(ClusterConfig("http://127.0.0.1:1"))
+election = thread.election(ElectionConfig(namespace="ns", name="lock"))
+election._elector._expires_at = 0.0  # a leader's time was over long ago
+thread._watch()
+"""
+
+
+@pytest.mark.parametrize("pipe", ["closed", "full"])
+def test_a_broken_or_stuck_stderr_does_not_keep_the_watchdog_from_ending_the_process(pipe: str) -> None:  # RT-LE-33
+    reading, writing = os.pipe()
+    if pipe == "full":
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+    else:
+        os.close(reading)
+    process = subprocess.Popen([sys.executable, "-c", WATCHDOG], stderr=writing)
+    try:
+        assert process.wait(30) == 1
+    finally:
+        process.kill()
+        process.wait()
+        os.close(writing)
+        if pipe == "full":
+            os.close(reading)

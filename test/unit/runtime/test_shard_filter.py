@@ -274,6 +274,26 @@ async def test_draining_waits_for_running_reconciles_of_that_shard_only(world: W
     assert not world.shards.serves(1)
 
 
+async def test_a_drain_that_has_begun_can_be_hurried(world: World) -> None:
+    """Somebody else works on the keys of the shard already."""
+
+    async def hang(ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+    world.answer = hang
+    one_of_each(world)
+    world.controller.max_concurrent = 5
+    await world.start()
+    await world.open(1)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    draining = asyncio.create_task(world.shards.drain(1, 20.0))
+    await world.settle()
+    world.shards.hurry(1)
+    await draining
+    assert loop.time() - began < 1.0
+
+
 async def test_what_still_runs_after_the_time_given_is_cancelled_and_not_a_failure(world: World) -> None:
     cancelled: list[str] = []
 

@@ -323,6 +323,20 @@ async def test_the_gate_is_asked_before_every_attempt(rig: Rig) -> None:
     assert [a.query for a in rig.server.asked] == [{"timeout": "3.000s"}, {"timeout": "1.000s"}]
 
 
+async def test_the_gate_is_asked_again_once_there_is_a_connection(rig: Rig) -> None:
+    """RT-LE-37: the process may have been paused while it waited for one; a new one and a kept one alike."""
+    rig.server.answers(answer(200))
+    for kept in (False, True):
+        if kept:
+            rig.transport.gate = None
+            await rig.transport.request("POST", "/first")
+        answers = iter([5.0, 0.0])
+        rig.transport.gate = lambda answers=answers: next(answers)  # type: ignore[misc]
+        with pytest.raises(LeadershipUncertain):
+            await rig.transport.request("POST", "/second")
+    assert [a.path for a in rig.server.asked] == ["/first"]
+
+
 async def test_a_write_is_cut_off_when_the_gate_shuts(rig: Rig) -> None:
     """RT-LE-32."""
     rig.transport.gate = lambda: 0.05
