@@ -55,7 +55,7 @@ def test_events_are_cheap_and_reach_the_reconciler_at_once(measured: Measured) -
     _, raw = measured
     events = raw["events"]
     assert events["events"] == SMALL.rate * SMALL.seconds
-    assert events["cpu"] / events["events"] <= 50 * events["loads"]
+    assert events["cpu"] / events["events"] <= 80 * events["loads"]
     assert events["to_start"]["p50"] <= 0.05
 
 
