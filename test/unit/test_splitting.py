@@ -6,7 +6,16 @@ import yaml
 from rbgctl import namespaced_rbac, rbac
 from rbgctl.api import identity
 from rbgctl.api.kinds import RESOURCES
-from rbgctl.manager import CONTROLLERS, ManagerOptions, build, election_config, run, runtime_options, selected
+from rbgctl.manager import (
+    CONTROLLERS,
+    ManagerOptions,
+    StartUpError,
+    build,
+    election_config,
+    run,
+    runtime_options,
+    selected,
+)
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.kind_options import only_in
 from rbgctl.splitting import lease_name, select_controllers, select_namespaces
@@ -130,7 +139,7 @@ def test_bad_flags_end_the_process_before_it_starts(
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "much" if says.startswith("OTEL") else "1")
     monkeypatch.setattr("uvloop.run", lambda _: pytest.fail("it did start"))
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises((ValueError, StartUpError), match=says):
         run(options)
 
 
