@@ -325,6 +325,9 @@ async def test_what_is_not_ours_is_never_overwritten_though_it_has_a_name_we_nee
         live = await world.get(GVK.of(obj), name)
         assert live["metadata"]["resourceVersion"] == obj["metadata"]["resourceVersion"]
         if kind == "ConfigMap":
+            # Its roles are spoken of once its discovery mode is recorded.
+            await world.until(ROLE_BASED_GROUP, "shop", lambda o: bool(o["status"]["roleStatuses"]))
+            await world.settled()
             before = len(world.writes())
             await asyncio.sleep(1.5)  # three looks at what is in the way, none of which may write
             assert len(world.writes()) == before
