@@ -89,7 +89,7 @@ async def test_the_group_is_ready_in_time_and_ctrl_c_stops_everything_cleanly() 
             "kubectl -n default get rbg,ris,rins,pods",
         ):
             assert expected in text
-        started = text.index("role frontend: 1/1 ready")
+        started = text.index("pod demo-frontend-0: Running, ready")
         assert started < text.index("pod demo-backend-0"), "backend started before frontend was Ready"
         directory = directory_in(text)
         async with Transport(ClusterConfig.load(str(directory / "admin.kubeconfig"))) as transport:
