@@ -36,6 +36,7 @@ from rbgctl.runtime.manager import LeaderElectionLost, Manager, ShutdownTimeout
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import shutdown_budget
 from rbgctl.runtime.served_kinds import CRD
+from rbgctl.runtime.shard_leases import MAX_SHARDS
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 
@@ -270,6 +271,8 @@ def check_flags(options: ManagerOptions) -> None:
     RequestRate.of(options.kube_api_qps, options.kube_api_burst)
     selected(options)
     splitting.select_namespaces(options.namespaces)
+    if options.shards > MAX_SHARDS:
+        raise ValueError(f"--shards={options.shards}: at most {MAX_SHARDS} are possible")
     if options.shards > 1 and not options.leader_elect:
         raise ValueError(f"--shards={options.shards} needs --leader-elect: a Lease per shard says who works on it")
     for address in (options.metrics_bind_address, options.health_probe_bind_address, options.pprof_bind_address):

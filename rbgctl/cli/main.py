@@ -53,7 +53,7 @@ def manager(
     termination_grace_period: Annotated[str, typer.Option(help="the pod's; a stop takes at most 5s less")] = "30s",
     controllers: Annotated[str, typer.Option(help="names of controllers to run, * for all, -name for all but")] = "*",
     namespaces: Annotated[str, typer.Option(help="work only there, like a,b; everywhere when empty")] = "",
-    shards: Annotated[int, typer.Option(min=1, max=256, help="parts into which managers divide the groups")] = 1,
+    shards: Annotated[int, typer.Option(min=1, help="parts into which managers divide the groups, at most 32")] = 1,
     zap_devel: Annotated[bool, typer.Option(help="console log at debug level")] = False,
     development: Annotated[bool, typer.Option(help="same as --zap-devel")] = False,
     zap_encoder: Annotated[str, typer.Option(help="json or console")] = "",

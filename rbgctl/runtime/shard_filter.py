@@ -84,18 +84,14 @@ class ShardFilter:
         if self.serves(key):
             return True
         self._queue.forget(key)
-        self._deleted.pop(key, None)
         return False
 
     @contextlib.contextmanager
     def working(self, key: NN, deadline: asyncio.Timeout) -> Iterator[None]:
         """Around the reconcile of an admitted key, see `Shards.working`."""
-        try:
-            with self.shards.working(self.shard(key), deadline):
-                yield
-        finally:
-            if self._deleted:
-                self._deleted.pop(key, None)
+        # A deletion stays remembered: a retry of its key, and whoever asks after it, must find the same shard.
+        with self.shards.working(self.shard(key), deadline):
+            yield
 
     # -- listeners --------------------------------------------------------------------------------------------
 

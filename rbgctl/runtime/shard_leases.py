@@ -30,7 +30,8 @@ MEMBER_LABEL: Final = "sharding.rbgctl.io/member-of"
 """On member Leases: the base name."""
 
 UNDIVIDED: Final = 1
-MAX_SHARDS: Final = 256
+MAX_SHARDS: Final = 32
+"""One manager may have to renew the Leases of all, every two seconds, on two connections."""
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9-]+")
 

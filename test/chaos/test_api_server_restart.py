@@ -157,5 +157,5 @@ async def test_informers_resume_without_a_list_when_the_server_still_knows_their
             await proxy.accept_connections()
 
         relists = await survives(own.transport(proxy.config), client, namespace, outage, streaming)
-    # A watch opened less than a second before it was cut is a very short one, which leads to a list (RT-RF-01).
-    assert len(relists) <= 1, relists
+    # One list after a TransportError was seen once, on a busy machine; its cause is not known. Anything else is worse.
+    assert relists in ([], ["TransportError"])

@@ -23,6 +23,7 @@ BAD = [
     ("namespaces", {"namespaces": ","}),
     ("namespaces", {"namespaces": " , "}),
     ("shards", {"shards": 2}),
+    ("shards", {"shards": 33, "leader_elect": True}),
     ("foo", {"health_probe_bind_address": "foo"}),
     ("99999", {"metrics_bind_address": "127.0.0.1:99999"}),
 ]

@@ -201,8 +201,28 @@ async def test_a_deleted_object_is_handled_where_it_lived(world: World) -> None:
         world.delete(name)
     await world.settle()
     assert world.take() == [names[0]]
-    assert world.controller._filter is not None
-    assert not world.controller._filter._deleted  # nothing is remembered longer than needed
+
+
+async def test_the_retry_of_a_deleted_object_is_made_where_it_lived(world: World) -> None:
+    """Its clean-up would run nowhere otherwise."""
+    name = next(n for n in (f"t{n}" for n in range(50)) if shard_of(f"ns/{n}", COUNT) == 0)
+    passes: list[str] = []
+
+    async def fail_once(ctx: Context) -> None:
+        passes.append(ctx.key.name)
+        if len(passes) == 1:
+            raise OSError("once")
+
+    world.set(thing(name, group_in(1)))
+    await world.start()
+    await world.open(1)
+    world.answer = fail_once
+    world.delete(name)
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + 60
+    while len(passes) < 2 and loop.time() < ends:
+        await world.settle()
+    assert passes == [name, name]
 
 
 async def test_an_object_that_moves_to_another_group_is_handled_there(world: World) -> None:
