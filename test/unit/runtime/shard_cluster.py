@@ -75,17 +75,20 @@ class LeaseServer:
 
 @dataclass
 class Link:
-    """The way of one manager to the server; `cut` loses all requests, `held` holds up writes of a Lease by name, and
-    the answers to "list".
+    """The way of one manager to the server; `cut` loses all requests, `hangs` never answers them and tells nobody,
+    `held` holds up writes of a Lease by name, and the answers to "list".
     """
 
     server: LeaseServer
     cut: bool = False
+    hangs: bool = False
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
 
     async def call(self, act: Callable[[], Any]) -> Any:
         for _ in range(2):
+            if self.hangs:
+                await asyncio.Event().wait()
             if self.cut:
                 await asyncio.sleep(1.0)
                 raise TransportError("reset", "cut off")
