@@ -141,6 +141,7 @@ class Transport:
     async def close(self) -> None:
         await self.writes.close()
         await self._connections.close()
+        await self.config.credential.close()
 
     async def rotate(self) -> None:
         """Open new connections from now on, close the old ones when their requests have ended (RT-CF-04)."""
