@@ -18,7 +18,7 @@ import structlog
 from rbgctl.runtime.client_limits import Allowance
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
-from rbgctl.runtime.connections import UNARY_CONNECTIONS, Connections, Pool, transport_error
+from rbgctl.runtime.connections import UNARY_CONNECTIONS, Connections, Pool, last_word, transport_error
 from rbgctl.runtime.errors import LeadershipUncertain, NotSent, TransportError
 from rbgctl.runtime.line_stream import LineSplitter, LineStream
 from rbgctl.runtime.tracing import Tracing
@@ -33,6 +33,8 @@ NETWORK_RETRY_SECONDS = 1.0
 REQUEST_TIMEOUT = 60.0
 MAX_WARNINGS = 1000
 DEBUG_WAIT, INFO_WAIT = 0.05, 1.0
+LATE_SECONDS = 0.25
+"""By so much the server's time limit for a write may outlast the gate; well within the lease's margin."""
 
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 
@@ -97,6 +99,10 @@ class _Call:
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+
+class _TooLate(Exception):
+    """Getting a connection took so long that what the attempt tells the server about its time is no longer true."""
 
 
 class Transport:
@@ -182,6 +188,9 @@ class Transport:
                     raise
                 # Not sent once more: what counts is what the server said to the attempt before.
                 return response
+            except _TooLate:
+                # Its connection is kept: the next attempt need not wait for one.
+                continue
             except TransportError as error:
                 if call.is_write or error.kind not in {"reset", "eof"} or attempt >= MAX_RETRIES:
                     raise
@@ -241,10 +250,27 @@ class Transport:
             raise TransportError("timeout", f"{call}: no answer within {call.timeout:g} s")
         sent = self.config.credential.headers()
         headers = self._headers(call.accept, call.content_type, call.user_agent, sent)
-        attempt = self._once(call, query, headers, left)
         if gated:
-            return await self.writes.carry(attempt), sent
-        return await attempt, sent
+            return await self.writes.carry(self._once_gated(call, query, headers, left)), sent
+        return await self._once(call, query, headers, left), sent
+
+    async def _once_gated(self, call: _Call, query: Mapping[str, str], headers: Headers, seconds: float) -> Response:
+        """A write that tells the server to give up after `seconds`, which count from when it gets the request."""
+        sent_at: float | None = None
+
+        def ask_again() -> None:
+            nonlocal sent_at
+            if self._check_gate(call) < seconds - LATE_SECONDS:
+                raise _TooLate
+            sent_at = self._clock.monotonic()
+
+        try:
+            with last_word(ask_again):
+                return await self._once(call, query, headers, seconds)
+        except TransportError as error:
+            if sent_at is not None and not error.unsent:
+                self.writes.unanswered(sent_at + seconds - self._clock.monotonic())
+            raise
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -352,7 +378,6 @@ class Transport:
                     data=call.body,
                     headers=headers,
                     allow_redirects=False,
-                    trace_request_ctx=lambda: self._check_gate(call),
                     **self._options(),
                 ) as answer,
             ):
