@@ -239,23 +239,20 @@ class Transport:
     async def _attempt(self, call: _Call) -> tuple[Response, Mapping[str, str]]:
         """Send it once; also returns the credential headers that were sent."""
         await self.config.credential.ready()
-        left = call.ends_at - self._clock.monotonic()
-        query = call.params
-        gated = call.is_write and call.gated and self.gate is not None
-        if gated:
-            left = min(left, self._check_gate(call))
-            # The server gives up in time too, so that a slow write cannot commit after the lease (RT-LE-37).
-            query = {**(call.params or {}), "timeout": f"{max(left, 0.001):.3f}s"}
+        left = min(call.ends_at - self._clock.monotonic(), self._check_gate(call))
         if left <= 0:
             raise TransportError("timeout", f"{call}: no answer within {call.timeout:g} s")
         sent = self.config.credential.headers()
         headers = self._headers(call.accept, call.content_type, call.user_agent, sent)
-        if gated:
-            return await self.writes.carry(self._once_gated(call, query, headers, left)), sent
-        return await self._once(call, query, headers, left), sent
+        if call.is_write and call.gated and self.gate is not None:
+            return await self.writes.carry(self._once_gated(call, headers, left)), sent
+        return await self._once(call, call.params, headers, left), sent
 
-    async def _once_gated(self, call: _Call, query: Mapping[str, str], headers: Headers, seconds: float) -> Response:
-        """A write that tells the server to give up after `seconds`, which count from when it gets the request."""
+    async def _once_gated(self, call: _Call, headers: Headers, seconds: float) -> Response:
+        """The server gives up after `seconds` too, so that a slow write cannot commit after the lease (RT-LE-37). It
+        counts them from when it gets the request.
+        """
+        query = {**(call.params or {}), "timeout": f"{max(seconds, 0.001):.3f}s"}
         sent_at: float | None = None
 
         def ask_again() -> None:

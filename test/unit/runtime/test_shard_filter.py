@@ -87,6 +87,7 @@ class World:
         await self.settle()
 
     async def settle(self) -> None:
+        """Until nothing is left to do but to wait: virtual time passes only then, however slow the machine is."""
         await asyncio.sleep(0.01)
 
     async def open(self, shard: int, remaining: float = 10.0) -> None:
