@@ -26,7 +26,7 @@ from rbgctl.runtime.outcome import Outcomes, failure_text, is_routine
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.reconcile_trace import ReconcileTrace, describe_outcome
 from rbgctl.runtime.reconciler import Context, Reconciler, Result
-from rbgctl.runtime.shard_filter import ShardFilter
+from rbgctl.runtime.sharding.key_filter import ShardFilter
 from rbgctl.runtime.source import Source
 from rbgctl.runtime.store import Entry
 from rbgctl.runtime.traced_reads import TracedReads

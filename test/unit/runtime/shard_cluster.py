@@ -15,10 +15,10 @@ from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import ObjectList
 from rbgctl.runtime.errors import ApiError, TransportError
 from rbgctl.runtime.leaderelection import ElectionConfig, Elector
-from rbgctl.runtime.shard_elector import ShardedElector
-from rbgctl.runtime.shard_leases import SHARDS_LABEL, lease_name
-from rbgctl.runtime.shard_members import Membership
-from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.sharding.elector import ShardedElector
+from rbgctl.runtime.sharding.leases import SHARDS_LABEL, lease_name
+from rbgctl.runtime.sharding.led_shards import Shards
+from rbgctl.runtime.sharding.membership import Membership
 from rbgctl.runtime.writes_under_way import WritesUnderWay
 
 BASE = "op"

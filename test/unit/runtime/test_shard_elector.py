@@ -9,7 +9,7 @@ import pytest_asyncio
 from unit.runtime.conftest import LoopClock
 from unit.runtime.shard_cluster import BASE, Cluster
 
-from rbgctl.runtime.shard_leases import lease_name, member_name
+from rbgctl.runtime.sharding.leases import lease_name, member_name
 
 # A loop of its own for each test: virtual time adds up on a shared one until timers lose their precision.
 pytestmark = pytest.mark.looptime

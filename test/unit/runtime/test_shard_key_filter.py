@@ -15,8 +15,8 @@ from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Context, Controller, ControllerOptions, Result
 from rbgctl.runtime.handler import enqueue_mapped
 from rbgctl.runtime.manager import Manager, ManagerOptions
-from rbgctl.runtime.sharding import by_label, shard_of
-from rbgctl.runtime.shards import ShardStuck
+from rbgctl.runtime.sharding.assignment import by_label, shard_of
+from rbgctl.runtime.sharding.led_shards import ShardStuck
 from rbgctl.runtime.store import Entry, Header
 from rbgctl.runtime.workqueue import PRIORITY_LOW
 

@@ -1,6 +1,6 @@
 """Leader election when the work is divided: takes, keeps and gives away shards so that every manager has its share.
 
-Every `retry` seconds a manager renews its member Lease, looks at all Leases and follows `shard_leases.decide`:
+Every `retry` seconds a manager renews its member Lease, looks at all Leases and follows `leases.decide`:
 
     free and mine       take part in the election of the shard; once won, and confirmed by another look, open it
     held and mine       keep it
@@ -24,12 +24,12 @@ from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.events import Broadcaster
 from rbgctl.runtime.lease_record import LEASE
 from rbgctl.runtime.manager_options import LeaderElector
-from rbgctl.runtime.shard_leases import Decision, LeaseBook, View, decide
-from rbgctl.runtime.shard_members import Membership
-from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.sharding.leases import Decision, LeaseBook, View, decide
+from rbgctl.runtime.sharding.led_shards import Shards
+from rbgctl.runtime.sharding.membership import Membership
 from rbgctl.runtime.writes_under_way import WritesUnderWay
 
-_log = structlog.get_logger("rbgctl.runtime.shards")
+_log = structlog.get_logger("rbgctl.runtime.sharding")
 
 DRAIN_SECONDS = 20.0
 WRITES_SECONDS = 15.0
@@ -38,7 +38,7 @@ JITTER = 0.1
 
 
 class Elections(Protocol):
-    """Makes the elections of shards; `sharded_election.ThreadElections` does."""
+    """Makes the elections of shards; `assembly.ThreadElections` does."""
 
     def of(self, shard: int, lease: RawObject | None, seconds: float) -> LeaderElector:
         """A new one; `lease` is known to have been unchanged for `seconds`, so that need not be watched again."""

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.informer import Registration, ResourceNotCached
-from rbgctl.runtime.sharding import ShardKey, shard_of
-from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.sharding.assignment import ShardKey, shard_of
+from rbgctl.runtime.sharding.led_shards import Shards
 from rbgctl.runtime.source import Source
 from rbgctl.runtime.store import Entry, Header, Tombstone
 from rbgctl.runtime.workqueue import PRIORITY_LOW, WorkQueue

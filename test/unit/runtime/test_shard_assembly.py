@@ -10,8 +10,8 @@ from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.manager_options import LeaderElector
-from rbgctl.runtime.shard_leases import SHARDS_LABEL
-from rbgctl.runtime.sharded_election import ThreadElections
+from rbgctl.runtime.sharding.assembly import ThreadElections
+from rbgctl.runtime.sharding.leases import SHARDS_LABEL
 
 
 def threads() -> set[str]:
