@@ -23,6 +23,7 @@ from rbgctl.runtime.fence import Written
 from rbgctl.runtime.indexed_fields import matching_fields
 from rbgctl.runtime.informer import Informer, ResourceNotCached
 from rbgctl.runtime.kind_options import WATCH_TIMEOUT, CacheDefaults, Form, KindOptions, scopes
+from rbgctl.runtime.list_turn import LISTS_AT_ONCE
 from rbgctl.runtime.read_your_writes import FENCE_TIMEOUT, ReadYourWrites
 from rbgctl.runtime.served_kinds import CRD, ServedKinds
 from rbgctl.runtime.store import Entry, Header
@@ -74,7 +75,7 @@ class Cache:
         self._settings = FeedSettings(
             clock=self._clock,
             rng=rng or random.Random(),
-            list_gate=asyncio.Semaphore(4),
+            list_gate=asyncio.Semaphore(LISTS_AT_ONCE),
             user_agent=user_agent,
             watch_timeout=watch_timeout,
             first_list_jitter=first_list_jitter,
