@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
+from rbgctl.runtime.deadline import Deadline
 from rbgctl.runtime.informer import Registration, ResourceNotCached
 from rbgctl.runtime.sharding import ShardKey, shard_of
 from rbgctl.runtime.shards import Shards
@@ -87,7 +88,7 @@ class ShardFilter:
         return False
 
     @contextlib.contextmanager
-    def working(self, key: NN, deadline: asyncio.Timeout) -> Iterator[None]:
+    def working(self, key: NN, deadline: Deadline) -> Iterator[None]:
         """Around the reconcile of an admitted key, see `Shards.working`."""
         # A deletion stays remembered: a retry of its key, and whoever asks after it, must find the same shard.
         with self.shards.working(self.shard(key), deadline):
