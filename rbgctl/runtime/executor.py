@@ -215,9 +215,7 @@ class _Run:
 
     async def _apply(self, write: Apply, obj: RawObject) -> RawObject:
         """Forced, but not over what may be somebody else's: neither what is there now nor what appears meanwhile."""
-        send = partial(
-            self.ctx.client.apply, obj, field_manager=write.field_manager, subresource=write.subresource
-        )
+        send = partial(self.ctx.client.apply, obj, field_manager=write.field_manager, subresource=write.subresource)
         refuse = write.refuse_existing
         if refuse is None or await self._exists(obj, refuse):
             return await send(force=True)
