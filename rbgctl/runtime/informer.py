@@ -84,8 +84,9 @@ class Informer:
         self.store.add_index(name, function)
 
     def add_handler(self, handler: ResourceHandler, *, resync: float | None = None) -> Registration:
-        """The handler first hears of everything stored, then of every change; nothing is lost or doubled. When more than
-        two hundred objects are stored, it hears of the others after this call, see `Registration`.
+        """The handler first hears of everything stored, then of every change; nothing is lost or doubled.
+
+        When more than two hundred objects are stored it hears of the others after this call, see `Registration`.
 
         resync: seconds after which it is told everything again, by default as often as the kind's options say; at least
         1, and 0 for never. A handler added late is told no more often than the informer looks already (RT-IN-06), and

@@ -106,9 +106,9 @@ class Reflector:
     """Run `run()` as a task; it returns only when cancelled.
 
     streaming: whether to stream the initial state; None tries it and remembers for ten minutes that it failed.
-    list_gate bounds concurrent lists of a process, see `ListTurn`. watch_timeout: range in seconds from which each watch request
-    draws its server-side timeout. on_error hears of failed lists and watch opens; on_relist why the whole state was
-    read again, not of the first time. on_queued: called when events have come into the sink.
+    list_gate bounds concurrent lists of a process, see `ListTurn`. watch_timeout: range in seconds from which each
+    watch request draws its server-side timeout. on_error hears of failed lists and watch opens; on_relist why the whole
+    state was read again, not of the first time. on_queued: called when events have come into the sink.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One handler on one informer: what it has been told, and what it still has to hear of the past (RT-IN-02, RT-IN-03)."""
+"""One handler on one informer: what it was told, and what it still has to hear of the past (RT-IN-02, RT-IN-03)."""
 
 import asyncio
 from collections import deque

@@ -172,10 +172,11 @@ class EntryDecoder:
             rv=meta.resource_version,
             generation=meta.generation,
             deletion=meta.deletion_timestamp or "",
-            labels=tuple((intern(k), v) for k, v in (meta.labels or {}).items()),
-            annotations=tuple((intern(k), v) for k, v in annotations),
-            owners=tuple(self._owner(ref) for ref in meta.owner_references or ()),
-            hot=tuple(map(intern, self._hot_fields(body, meta))),
+            # Lists, since a generator costs about as much as what it makes of so few.
+            labels=tuple([(intern(k), v) for k, v in meta.labels.items()]) if meta.labels else (),
+            annotations=tuple([(intern(k), v) for k, v in annotations]) if annotations else (),
+            owners=tuple([self._owner(ref) for ref in meta.owner_references]) if meta.owner_references else (),
+            hot=tuple(map(intern, self._hot_fields(self._hot, body, meta))) if self._hot is not None else (),
         )
         # By way of a buffer: bytes that the encoder makes itself keep half their size in reserve for ever.
         _ENCODER.encode_into(body, self._buffer)
@@ -201,11 +202,9 @@ class EntryDecoder:
         intern = self._names.intern
         return OwnerRef(intern(ref.api_version), intern(ref.kind), ref.name, ref.uid, ref.controller)
 
-    def _hot_fields(self, body: Mapping[str, msgspec.Raw], meta: _Meta) -> tuple[str, ...]:
-        if self._hot is None:
-            return ()
+    def _hot_fields(self, hot: Hot, body: Mapping[str, msgspec.Raw], meta: _Meta) -> tuple[str, ...]:
         try:
-            return self._hot(body)
+            return hot(body)
         except Exception as error:  # noqa: BLE001 - a broken function must not keep the object out of the cache
             _log.error("hot fields failed", object=f"{meta.namespace}/{meta.name}", error=repr(error))
             return ()

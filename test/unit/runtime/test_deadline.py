@@ -7,7 +7,6 @@ import pytest
 
 from rbgctl.runtime.deadline import Deadline
 
-
 pytestmark = pytest.mark.looptime
 
 
