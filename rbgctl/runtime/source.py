@@ -94,7 +94,7 @@ class InformerSource:
 
     def replay(self) -> None:
         if self._registration is not None:
-            for entry in list(self._registration.informer.store.entries()):
+            for entry in list(self._informer().store.entries()):
                 self.on_add(entry, initial=True)
 
     # -- what the informer calls ------------------------------------------------------------------------------

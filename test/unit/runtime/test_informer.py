@@ -357,7 +357,6 @@ async def test_a_late_handler_that_takes_long_leaves_the_loop_every_5_ms(
 
 @pytest.mark.parametrize("ends", ["handler", "informer"])
 async def test_a_late_handler_that_is_removed_meanwhile_hears_nothing_more(informer: Informer, ends: str) -> None:
-    """RT-IN-04, RT-CA-14."""
     filled(informer, 1000)
     late = Told()
     registration = informer.add_handler(late)

@@ -395,7 +395,7 @@ async def test_a_watch_that_ends_at_once_without_an_event_leads_to_a_new_list(ru
 
 
 async def test_a_watch_that_breaks_off_at_once_is_opened_again_after_a_pause_as_a_watch(run: Run) -> None:
-    """RT-RF-10: as when the server goes away right after the list; what the list knew is still right (RT-AC-04)."""
+    """RT-RF-10: as when the server goes away right after the list; what the list knew is still right."""
     script = [watch(then="cut")] * SHORT_CUTS
     bench = await run(LISTED, *script, watch(event("ADDED", obj("a", 6)), then="hang"))
     requests = await bench.server.asked_at_least(2 + len(script))
@@ -407,7 +407,7 @@ async def test_a_watch_that_breaks_off_at_once_is_opened_again_after_a_pause_as_
 
 
 async def test_watches_that_keep_breaking_off_at_once_are_replaced_by_lists(run: Run) -> None:
-    """RT-RF-10: something between here and the server does not let watches through."""
+    """Something between here and the server does not let watches through."""
     bench = await run(LISTED, *[watch(then="cut")] * (SHORT_CUTS + 1), listing(9, obj("a", 8)))
     assert kinds(await bench.server.asked_at_least(SHORT_CUTS + 4))[-2:] == [("list", "5"), ("watch", "9")]
     await bench.stored(a="8")
@@ -553,7 +553,7 @@ async def test_an_overloaded_server_is_asked_for_the_stream_again(run: Run) -> N
 async def test_a_stream_that_gets_no_answer_is_replaced_by_a_list_for_this_once(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RT-RF-14: after 60 s, not ten attempts of 60 s; and nothing was learned about streams."""
+    """After 60 s, not ten attempts of 60 s; and nothing was learned about streams."""
     assert reflector.STREAM_SILENCE == 60.0
     monkeypatch.setattr(reflector, "STREAM_SILENCE", 0.1)
     expired = watch(event("ERROR", failure(410, "Expired")))
@@ -621,7 +621,7 @@ class HangingConversions(ScriptedServer):
 async def test_lists_that_hang_do_not_keep_other_kinds_from_being_listed(
     streaming: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RT-RF-17: a list counts for 10 s without progress, here a fifth of a second."""
+    """A list counts for 10 s without progress, here a fifth of a second."""
     assert list_turn.PATIENCE == 10.0
     monkeypatch.setattr(list_turn, "PATIENCE", 0.2)
     gate = asyncio.Semaphore(list_turn.LISTS_AT_ONCE)
@@ -656,7 +656,6 @@ async def test_lists_that_hang_do_not_keep_other_kinds_from_being_listed(
 
 
 async def test_a_list_keeps_its_turn_while_it_makes_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RT-RF-17."""
     monkeypatch.setattr(list_turn, "PATIENCE", 0.2)
     gate = asyncio.Semaphore(1)
     async with list_turn.ListTurn(gate) as turn:
