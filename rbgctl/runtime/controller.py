@@ -21,7 +21,7 @@ from rbgctl.runtime.controller_options import ControllerOptions, ControllerSuppo
 from rbgctl.runtime.deadline import Deadline
 from rbgctl.runtime.errors import LeadershipUncertain, NotFound
 from rbgctl.runtime.groups import all_of
-from rbgctl.runtime.log import ReconcileKeys
+from rbgctl.runtime.log import ReconcileKeys, SeldomLog
 from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics
 from rbgctl.runtime.outcome import Outcomes, failure_text, is_routine
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
@@ -244,8 +244,7 @@ class Controller:
         reconcile_id = _uuid4(self._support.rng)
         described = self._described(key, reconcile_id)
         with ReconcileKeys(described):
-            # Binds when something is logged, which is seldom.
-            log = structlog.get_logger(_log_name, **described)
+            log = SeldomLog(_log_name, described)
             if self._trace is None:
                 await self._run_once(key, reconcile_id, priority, log, NO_SPAN)
             else:
