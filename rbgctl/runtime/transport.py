@@ -277,6 +277,7 @@ class Transport:
         *,
         idle_timeout: float,
         total_timeout: float,
+        open_timeout: float | None = None,
         accept: str = "application/json",
         user_agent: str = "rbgctl",
         allowance: Allowance | None = None,
@@ -285,12 +286,15 @@ class Transport:
 
         `idle_timeout` seconds without a byte, or `total_timeout` in all, end the stream with TransportError timeout
         (RT-RF-16); the idle timer runs only while waiting for the server and covers the response headers. An open
-        that breaks is tried again every second, like one that is told to come back (RT-CL-20, RT-CL-21); only these
-        further attempts wait for the rate limit of `allowance`. Watches take no slots.
+        that breaks is tried again every second, like one that is told to come back (RT-CL-20, RT-CL-21), for as long as
+        `open_timeout` seconds, by default `total_timeout`; only these further attempts wait for the rate limit of
+        `allowance`. Watches take no slots.
         """
-        ends_at = self._clock.monotonic() + total_timeout
+        began = self._clock.monotonic()
+        ends_at = began + total_timeout
+        open_by = ends_at if open_timeout is None else began + open_timeout
         async with contextlib.AsyncExitStack() as stack:
-            answer = await self._open(stack, path, params, idle_timeout, ends_at, accept, user_agent, allowance)
+            answer = await self._open(stack, path, params, idle_timeout, open_by, accept, user_agent, allowance)
             # A process that only watches has to notice changed certificate files as well (RT-CF-05).
             yield LineStream(answer, idle_timeout, ends_at, self._clock, path, self._connections.follow_files)
 
