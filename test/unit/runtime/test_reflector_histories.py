@@ -390,6 +390,7 @@ def test_whatever_goes_wrong_the_store_ends_as_the_server(**drawn: Any) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000, deadline=None)
 @given(**FAULTY)
 def test_whatever_goes_wrong_the_store_ends_as_the_server_many_times(**drawn: Any) -> None:
