@@ -43,8 +43,8 @@ def convert(obj: RawObject, desired_api_version: str) -> RawObject:
 
 def convert_and_report(obj: RawObject, desired_api_version: str) -> Converted:
     """As `convert`, with the problems that it met."""
-    before, kind = obj.get("apiVersion"), obj.get("kind")
-    versions = _VERSIONS.get(kind, frozenset()) if isinstance(kind, str) else frozenset()
+    before, kind = str(obj.get("apiVersion")), str(obj.get("kind"))
+    versions = _VERSIONS.get(kind, frozenset())
     if before not in versions or desired_api_version not in versions:
         raise NotConvertible(f"there is no conversion of {before}, Kind={kind} to {desired_api_version}")
     if before == desired_api_version:
@@ -102,7 +102,7 @@ def _up(obj: RawObject, form: _Form) -> Converted:
     if not isinstance(unpacked(own.get(V1ALPHA1_DATA)), str):
         del own[V1ALPHA1_DATA]
     annotations, spec = _apply(kept, *form.up(own, obj.get("spec")))
-    annotations, spec = dict(annotations), spec
+    annotations = dict(annotations)
     back, back_spec, _ = form.down(annotations, spec)
     lost = difference(_parts(back, back_spec), _parts(own, obj.get("spec")), _LOST_IN_V1ALPHA2)
     if problem := pack(annotations, V1ALPHA1_DATA, lost):

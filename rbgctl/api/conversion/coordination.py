@@ -1,4 +1,4 @@
-"""coordination of v1alpha1: JSON in an annotation of the hub, from which a CoordinatedPolicy is made (CV-22, ANN-61)."""
+"""coordination of v1alpha1: JSON in an hub annotation, from which a CoordinatedPolicy is made (CV-22, ANN-61)."""
 
 from typing import Final
 

@@ -6,9 +6,9 @@ object comes back, the difference is applied to what it converts to, but only wh
 an edit always wins over what was stored.
 
 The tree looks like the object. Items of lists stand under their names. A leaf is `[before, after]` or
-`[before, after, siblings]`; both values are lists of one value, or of none where there is nothing. A long `before` is
-replaced by a digest, a string. `siblings` says what neighbouring fields must be for the leaf to have a meaning: a list or
-digest for an exact value, `true` for any. Null counts as absent everywhere, as in the API.
+`[before, after, siblings]`; both values are lists of one value, or of none where there is nothing. A `before` that is
+long or an object is replaced by a digest, a string. `siblings` says what neighbouring fields must be for the leaf to
+have a meaning: a list or digest for an exact value, `true` for any. Null counts as absent everywhere, as in the API.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ Tree = dict[str, Any]
 
 STRING_MAPS: Final = frozenset({"annotations", "labels"})
 """Keys of maps that come and go with their entries, so that entries are kept one by one."""
-LITERAL_BYTES: Final = 64
-"""JSON text of a `before` up to which it is stored as it is."""
+LITERAL_CHARACTERS: Final = 64
+"""Length up to which a string `before` is stored as it is; objects and lists are, when they are empty."""
 MAX_DEPTH: Final = 16
 """Levels of a tree; ours have at most ten."""
 
@@ -48,7 +48,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], rules: Rules
     tree: Tree = {}
     for key, old in before.items():
         new = after.get(key)
-        if new is not old and key not in rules.ignored:
+        if new is not old and new != old and key not in rules.ignored:
             entry = _entry(key, old, new, before, rules)
             if entry:
                 tree[key] = entry
@@ -74,7 +74,9 @@ def _entry(key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rul
     if _same(old, new) or (old is None and key in rules.defaults and _same(rules.defaults[key], new)):
         return None
     leaf: list[Any] = [_quoted(old), [] if new is None else [new]]
-    tied = {sibling: True if siblings.get(sibling) is not None else [] for sibling in rules.present.get(key, ())}
+    tied: dict[str, Any] = {
+        sibling: True if siblings.get(sibling) is not None else [] for sibling in rules.present.get(key, ())
+    }
     if key in rules.exact:
         tied[rules.exact[key]] = _quoted(siblings.get(rules.exact[key]))
     if tied:
@@ -153,22 +155,24 @@ def _matches(wanted: Any, now: Any) -> bool:
     if wanted is True:
         return now is not None
     if isinstance(wanted, str):
-        return now is not None and _digest(_text(now)) == wanted
+        return now is not None and wanted != "" and _digest(now) == wanted
     return _same(wanted[0] if wanted else None, now)
 
 
 def _quoted(value: Any) -> list[Any] | str:
     if value is None:
         return []
-    text = _text(value)
-    return [value] if len(text) <= LITERAL_BYTES else _digest(text)
+    if isinstance(value, str | int):
+        return [value] if not isinstance(value, str) or len(value) <= LITERAL_CHARACTERS else _digest(value)
+    return [value] if not value else _digest(value)
 
 
-def _text(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def _digest(text: bytes) -> str:
+def _digest(value: Any) -> str:
+    """Of the JSON text; empty, which matches nothing, for what is nested too deeply to be written."""
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return ""
     return hashlib.sha256(text).hexdigest()[:16]
 
 

@@ -23,7 +23,7 @@ def set_up(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], Any]
     if not isinstance(spec, dict):
         return annotations, None
     out = _replicas(spec)
-    inherited = {key: found[key] for key in DERIVED if key in found}
+    inherited: dict[str, Any] = {key: found[key] for key in DERIVED if key in found}
     if coordination := annotations.get(CONVERSION_COORDINATION):
         inherited[CONVERSION_COORDINATION] = coordination
     group: RawObject = {"annotations": inherited} if inherited else {}

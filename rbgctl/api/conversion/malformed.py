@@ -22,6 +22,6 @@ def malformed_preservation(obj: RawObject) -> list[Problem]:
         if wrong := kept_json.parsed(annotations.get(key), shape)[1]:
             problems.append(Problem(key, wrong))
     for key in (V1ALPHA1_DATA, V1ALPHA2_DATA):
-        if key in annotations and isinstance(wrong := unpacked(annotations[key]), str):
-            problems.append(Problem(key, wrong))
+        if key in annotations and isinstance(tree := unpacked(annotations[key]), str):
+            problems.append(Problem(key, tree))
     return problems

@@ -1,4 +1,4 @@
-"""podGroupPolicy of v1alpha1: JSON in an annotation of the hub, and the gang annotations it stands for (CV-21, CV-23)."""
+"""podGroupPolicy of v1alpha1: JSON in a hub annotation, and the gang annotations it stands for (CV-21, CV-23)."""
 
 from typing import Any, Final
 

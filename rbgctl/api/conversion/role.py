@@ -73,7 +73,7 @@ def _shared(role: RawObject) -> RawObject:
     out = {key: value for key in _FIELDS if (value := role.get(key)) is not None}
     for key in _LISTS_AND_MAPS:
         value = role.get(key)
-        if value is not None and value != [] and value != {}:
+        if value is not None and value not in ([], {}):
             out[key] = value
     adapter = role.get("scalingAdapter")
     if isinstance(adapter, dict):
@@ -122,7 +122,7 @@ def _restart_policy_up(role: RawObject) -> RawObject:
 
 
 def _restart_policy_down(pattern: RawObject) -> RawObject:
-    """The policy as stored, no default filled in; an object under the name of the string is read as one. CV-35, OLD-10"""
+    """The policy as stored, without a default; an object under the name of the string is read as a config. CV-35"""
     config, legacy = pattern.get("restartPolicyConfig"), pattern.get("restartPolicy")
     if config is None and isinstance(legacy, dict):
         config = legacy
