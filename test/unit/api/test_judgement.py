@@ -200,12 +200,12 @@ BROKEN: dict[str, tuple[RawObject, str, str]] = {
     "conversion data of a wrong shape": (
         group(annotations={COORDINATION: '[{"name": "x", "roles": "a"}]'}),
         f'metadata.annotations["{COORDINATION}"]',
-        "[0].roles should be a list of role names",
+        "[0].roles is not a list",
     ),
     "conversion policy of a wrong shape": (
         group(annotations={POD_GROUP_POLICY: '{"kubeScheduling": {"scheduleTimeoutSeconds": "x"}}'}),
         f'metadata.annotations["{POD_GROUP_POLICY}"]',
-        "kubeScheduling.scheduleTimeoutSeconds should be an integer",
+        "kubeScheduling.scheduleTimeoutSeconds is not an integer",
     ),
     "wrong type": (
         group(role(replicas="many")),
