@@ -5,6 +5,7 @@ webhook that fails on it would make it unchangeable.
 """
 
 import copy
+import re
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
@@ -16,6 +17,7 @@ from rbgctl.api.validation.problem import FieldError, shown
 M = TypeVar("M", bound=Model)
 
 TYPE: Final = "type"
+_INDEX: Final = re.compile(r"\[\d+\]")
 _PASSES: Final = 64
 """One pass shows every field of a wrong type at once, but what is behind it only in the next."""
 
@@ -34,7 +36,8 @@ def lenient(cls: type[M], raw: Any) -> tuple[M, list[FieldError]]:
                 left = copy.deepcopy(raw)
             for path, found, wanted in _drop(left, error):
                 text = f"should be {wanted}, found {shown(repr(found))}"
-                problems.setdefault(path, FieldError(path, text, check=TYPE, value=f"{path} {shown(found)}"))
+                where = _INDEX.sub("[]", path)
+                problems.setdefault(path, FieldError(path, text, check=TYPE, value=f"{where} {shown(found)}"))
     whole = FieldError("(object)", "is not of a shape that can be read", check=TYPE, value="object")
     return cls(), [*problems.values(), whole]
 

@@ -51,9 +51,8 @@ def deprecated_types(group: RoleBasedGroup, prefix: str = "") -> str:
 def workload_type_advice(path: str, role: RoleSpec) -> list[str]:
     """Types that name nothing we have, and the old name of one. HF-20, DW-2, DW-6"""
     text = role.annotation(annotations.ROLE_WORKLOAD_TYPE)
-    where = f"{path}.annotations[role-workload-type]"
     if text == V1ALPHA1_INSTANCE_SET:
-        return [f"{where}: v1alpha1 InstanceSet is run as {ROLE_INSTANCE_SET}"]
+        return [f"{path}: v1alpha1 InstanceSet is run as {ROLE_INSTANCE_SET}"]
     if workload_type(role.annotations).supported:
         return []
-    return [f'{where}: unsupported type "{shown(text)}", the group waits; use {ROLE_INSTANCE_SET}']
+    return [f'{path}: unknown workload type "{shown(text)}"; use {ROLE_INSTANCE_SET}']

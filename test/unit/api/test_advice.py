@@ -68,15 +68,15 @@ def test_inject_containers(names: list[str], expected: str) -> None:  # GRP-30
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("batch/v1/Job", 'unsupported type "batch/v1/Job", the group waits'),
-        ("foo", 'unsupported type "foo", the group waits'),
+        ("batch/v1/Job", 'unknown workload type "batch/v1/Job"; use workloads.x-k8s.io/v1alpha2/RoleInstanceSet'),
+        ("foo", 'unknown workload type "foo"; use workloads.x-k8s.io/v1alpha2/RoleInstanceSet'),
         ("workloads.x-k8s.io/v1alpha1/InstanceSet", "v1alpha1 InstanceSet is run as workloads.x-k8s.io/v1alpha2/Role"),
     ],
 )
 def test_workload_types_that_are_only_warned_about(kind: str, expected: str) -> None:  # HF-20 DW-2 DW-6 VLD-24 VAL-23
     found = warned(role_annotated({TYPE: kind}))
     assert len(found) == 1
-    assert found[0].startswith(f"spec.roles[0].annotations[role-workload-type]: {expected}")
+    assert found[0].startswith(f"spec.roles[0]: {expected}")
 
 
 def role_annotated(annotations: dict[str, str]) -> RawObject:
