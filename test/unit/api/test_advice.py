@@ -226,6 +226,7 @@ def test_warnings_are_short_clean_and_not_too_many() -> None:  # AR-5
     assert sum(len(text) for text in many) <= 4096
     assert many[-1] == f"and {1000 - (len(many) - 1)} more warnings"
     assert bounded(["a", "b", "a"]) == ["a", "b"]
+    assert bounded(["a\nb\x00\u2028c"]) == ["a?b??c"]
     assert bounded("w" * 100 + str(n) for n in range(5)) == ["w" * 100 + str(n) for n in range(5)]
 
 
