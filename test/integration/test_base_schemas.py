@@ -1,4 +1,4 @@
-"""A cluster with the Go operator's CRDs: without our additions, and without conversion, as that operator's raw files are.
+"""A cluster with the Go operator's CRDs: without our additions, and without conversion, like its raw files.
 
 Everything that does not use an addition is stored there as it is under our own CRDs. Without a conversion webhook the
 API server relabels between versions, so dry runs also show what the v1alpha1 schema accepts and fills in.
