@@ -61,7 +61,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], rules: Rules
 
 
 def _entry(key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rules) -> Tree | list[Any] | None:
-    if key in STRING_MAPS and isinstance(old or {}, dict) and isinstance(new or {}, dict):
+    if key in STRING_MAPS and isinstance(old, dict | None) and isinstance(new, dict | None):
         if new is None or new:
             return difference(old or {}, new or {}, rules)
         if old and all(k in rules.ignored for k in old):
