@@ -52,9 +52,9 @@ def with_inherited(annotations: dict[str, Any], spec: Any, converted: Any) -> An
     `converted` is the spec that the set's v1alpha1 form converts to. A set that the Go operator stored has them on
     itself alone; its template gets them with the next write in v1alpha1, so their absence is not kept. CV-42
     """
-    group, completed = _group_template(spec), _group_template(converted)
-    own, wanted = group.get("annotations", {}), completed.get("annotations", {})
-    if not isinstance(own, dict):
+    group, wanted = _group_template(spec), _group_template(converted).get("annotations", {})
+    own = {} if group.get("annotations") is None else group["annotations"]
+    if not group or not isinstance(own, dict):
         return spec
     missing = {k: v for k, v in wanted.items() if k not in own and annotations.get(k) == v}
     return {**spec, "groupTemplate": {**group, "annotations": {**own, **missing}}} if missing else spec

@@ -210,8 +210,11 @@ def damaged(draw: st.DrawFn, version: str) -> RawObject:
     return obj
 
 
-STRAY = ["template", "components", "leaderWorkerSet", "standalonePattern", "leaderWorkerPattern", "annotations", "labels",
-         "restartPolicy", "restartPolicyConfig", "name", "workload", "groupTemplate", "podGroupPolicy", "coordination"]  # fmt: skip
+STRAY = [
+    *("name", "annotations", "labels", "restartPolicy", "restartPolicyConfig", "workload", "template", "components"),
+    *("leaderWorkerSet", "standalonePattern", "leaderWorkerPattern"),
+    *("groupTemplate", "podGroupPolicy", "coordination"),
+]
 
 # --- what counts as the same -----------------------------------------------------------------------------------------
 
