@@ -458,3 +458,22 @@ async def worst_lag(work: Any) -> tuple[float, Any]:
     result = await work
     task.cancel()
     return worst, result
+
+
+@pytest.mark.parametrize("depth", [300, 900, 3000])
+async def test_a_deeply_nested_object_does_not_hide_the_others(
+    client: LiveClient, namespace: str, own: EnvTest, depth: int
+) -> None:
+    """CV-7: patches are any JSON; one object of one user must not make every v1alpha1 list of the kind fail."""
+    ref = f'{{"name":"t","patch":{"{" * 0}' + '{"a":' * depth + "1" + "}" * depth + "}"
+    spec = '{"roles":[{"name":"a","replicas":1,"standalonePattern":{"templateRef":' + ref + "}}]}"
+    body = (
+        f'{{"apiVersion":"{GROUP_V2.api_version}","kind":"RoleBasedGroup","metadata":{{"name":"deep"}},"spec":{spec}}}'
+    )
+    path = f"/apis/{kinds.GROUP}/%s/namespaces/{namespace}/rolebasedgroups"
+    answer = await own.transport().request(
+        "POST", path % "v1alpha2", body=body.encode(), content_type="application/json"
+    )
+    print("POST", depth, answer.status)
+    answer = await own.transport().request("GET", path % "v1alpha1")
+    print("LIST", depth, answer.status, answer.body[:300])
