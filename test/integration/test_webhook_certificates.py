@@ -69,7 +69,7 @@ async def trusted(installation: Installation) -> None:
 
 
 async def test_first_start(installed: Installation, tmp_path: Path) -> None:
-    """CERT-1 to CERT-3, CERT-6 to CERT-8, CERT-10, WH-1, MGR-10: from nothing to reviews that succeed."""
+    """CERT-1 to CERT-3, CERT-6 to CERT-8, CERT-10, WH-1, WH-6, WH-9, AR-9, MGR-10: from nothing to good reviews."""
     client, namespace = installed.client, installed.namespace
     async with replica(installed, tmp_path / "certs"):
         data = await installed.secret()
@@ -86,8 +86,17 @@ async def test_first_start(installed: Installation, tmp_path: Path) -> None:
         assert await installed.bundles() == [data["ca-cert.pem"]] * len(await installed.bundles())
 
         await converts(client, namespace, "a")
-        with pytest.raises(Forbidden, match=r'admission webhook "vrolebasedgroup.kb.io" denied the request'):
-            await client.create(group(namespace, "bad", dependencies=["nobody"]))
+        # A write in v1alpha1 is converted first and judged as v1alpha2; a dry run is judged all the same.
+        for gvk in (ROLE_BASED_GROUP, V1ALPHA1):
+            for dry in (True, False):
+                with pytest.raises(Forbidden, match=r'admission webhook "vrolebasedgroup.kb.io" denied the request'):
+                    await client.create(group(namespace, "bad", gvk, dependencies=["nobody"]), dry_run=dry)
+        await client.create(group(namespace, "dry"), dry_run=True)
+        assert [o["metadata"]["name"] for o in (await client.list(ROLE_BASED_GROUP, namespace)).items] == ["a"]
+    # Nobody is left to answer, so nothing is written, by whomever.
+    for gvk in (ROLE_BASED_GROUP, V1ALPHA1):
+        with pytest.raises(InternalError, match="webhook"):
+            await client.create(group(namespace, "b", gvk))
 
 
 async def test_replicas_that_start_together_share_one_secret_and_do_not_fight(
