@@ -107,10 +107,13 @@ async def test_no_review_fails_while_leaf_and_authority_rotate(installed: Instal
         replica(installed, tmp_path / "standby", lifetimes=SHORT, leads=False, port=ports[1]) as standby,
         reviews.running(),
     ):
-        called = itertools.cycle(ports)
+        called = itertools.cycle(reversed(ports))
         async with asyncio.timeout(240):
-            while len(authorities) < 4 or len(leaves) < 6:
-                await installed.point_at(next(called))  # so that new connections are made all the time
+            for second in itertools.count():
+                if len(authorities) >= 4 and len(leaves) >= 6:
+                    break
+                if second % 6 == 5:
+                    await installed.point_at(next(called))  # new connections, to the other replica
                 await asyncio.sleep(1.0)
                 with contextlib.suppress(ApiError):
                     secret = await installed.secret()
