@@ -15,11 +15,13 @@ from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.errors import ApiError, Forbidden, InternalError
+from rbgctl.runtime.rbac import cluster_role
 from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.testing.asserts import consistently, eventually, update
 from rbgctl.runtime.testing.certificates import Authority
 from rbgctl.runtime.testing.envtest import EnvTest, new_namespace
 from rbgctl.runtime.testing.loopback import free_port
+from rbgctl.webhooks import rights
 from rbgctl.webhooks.certificates.bundles import CONFIGURATION, CONVERTED
 
 V1ALPHA1 = GVK(ROLE_BASED_GROUP.group, "v1alpha1", ROLE_BASED_GROUP.kind)
@@ -184,3 +186,38 @@ async def test_a_webhook_configuration_that_comes_back_is_trusted_again(
             return "denied the request" in str(caught.value)
 
         await eventually(refused, timeout=20)
+
+
+async def test_the_least_rights_are_enough(installed: Installation, tmp_path: Path) -> None:
+    """RBAC-4, CERT-15: as a service account that may list and watch those objects by name only."""
+    client, namespace = installed.client, installed.namespace
+    role = cluster_role("webhook-secret", rights.SECRET_RULES)
+    meta = {"namespace": namespace, "name": "webhooks"}
+    subjects = [{"kind": "ServiceAccount", **meta}]
+
+    def binding(kind: str, name: str) -> RawObject:
+        where = {"namespace": namespace} if kind == "Role" else {}
+        return {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": f"{kind}Binding",
+            "metadata": {"name": namespace, **where},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": subjects,
+        }
+
+    objects = (
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        cluster_role(f"webhooks-{namespace}", rights.CLUSTER_RULES),
+        binding("ClusterRole", f"webhooks-{namespace}"),
+        {**role, "kind": "Role", "metadata": {"namespace": namespace, "name": "webhook-secret"}},
+        binding("Role", "webhook-secret"),
+    )
+    for obj in objects:
+        await client.create(obj)
+    config = await installed.env.config_for_service_account(namespace, "webhooks")
+    async with replica(installed, tmp_path, config=config):
+        await trusted(installed)
+        for gvk, key in installed.objects():
+            await update(client, gvk, key, with_bundle(None))
+            await trusted(installed)
+        await eventually(partial(converts, client, namespace, "a"), lambda _: True, retry=(ApiError,))

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from rbgctl.api.kinds import RESOURCES
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.testing.asserts import update
@@ -152,9 +153,11 @@ async def replica(
     lifetimes: Lifetimes | None = None,
     kinds: tuple[GVK, ...] = (),
     health: str = "0",
+    config: ClusterConfig | None = None,
 ) -> AsyncIterator[Running]:
-    """A manager that serves webhooks and caches `kinds`, from its start until the end of the block."""
-    env = installation.env
+    """A manager that serves webhooks and caches `kinds`, from its start until the end of the block; as admin unless a
+    config is given.
+    """
     options = ManagerOptions(
         user_agent=lambda product: f"{product}/v0 (test)",
         first_list_jitter=0.0,
@@ -163,7 +166,7 @@ async def replica(
         graceful_shutdown=5.0,
         elector=None if leads else lambda _: Standby(),
     )
-    manager = Manager(env.config, options, resources=RESOURCES)
+    manager = Manager(config or installation.env.config, options, resources=RESOURCES)
     for gvk in kinds:
         manager.need(gvk)
     settings = WebhookSettings(
