@@ -73,6 +73,8 @@ async def trusted(installation: Installation) -> None:
 async def test_first_start(installed: Installation, tmp_path: Path) -> None:
     """CERT-1 to CERT-3, CERT-6 to CERT-8, CERT-10, WH-1, WH-6, WH-9, AR-9, MGR-10: from nothing to good reviews."""
     client, namespace = installed.client, installed.namespace
+    installed.whole_schemas = True
+    await installed.install()
     async with replica(installed, tmp_path / "certs"):
         data = await installed.secret()
         assert set(data) == {"ca-key.pem", "ca-cert.pem", "key.pem", "tls.key", "cert.pem", "tls.crt"}

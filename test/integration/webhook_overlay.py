@@ -31,6 +31,15 @@ CRDS = Path(__file__).parents[2] / "config" / "crd" / "bases"
 CONFIGURATION_KEY = NN("", "rbgs-validating-webhook-configuration")
 
 
+def with_open_schemas(crd: RawObject) -> RawObject:
+    """The CRD as far as webhooks are concerned. With whole schemas each change of a caBundle costs the API server
+    seconds on a busy machine, in which certificates that live for seconds expire.
+    """
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [{**version, "schema": schema} for version in crd["spec"]["versions"]]
+    return {**crd, "spec": {**crd["spec"], "versions": versions}}
+
+
 def local(obj: RawObject, port: int) -> RawObject:
     """A copy whose client configurations name a URL, without a caBundle: the managed certificates have to fill it."""
 
@@ -55,6 +64,7 @@ class Installation:
     client: LiveClient
     namespace: str
     port: int = field(default_factory=free_port)
+    whole_schemas: bool = False
 
     @property
     def secret_key(self) -> NN:
@@ -64,7 +74,8 @@ class Installation:
         """From nothing: earlier certificates are forgotten."""
         with contextlib.suppress(Exception):
             await self.client.delete(SECRET, self.secret_key)
-        await self.env.install_crds([local(crd, self.port) for crd in load_crds(CRDS)])
+        shape = (lambda crd: crd) if self.whole_schemas else with_open_schemas
+        await self.env.install_crds([local(shape(crd), self.port) for crd in load_crds(CRDS)])
         for name in CONVERTED:
             await self._reset(CRD, NN("", name))
         await self.client.apply(self.configuration(), field_manager="envtest")
