@@ -15,11 +15,13 @@ from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.errors import ApiError, Forbidden, InternalError
+from rbgctl.runtime.rbac import cluster_role
 from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.testing.asserts import consistently, eventually, update
 from rbgctl.runtime.testing.certificates import Authority
 from rbgctl.runtime.testing.envtest import EnvTest, new_namespace
 from rbgctl.runtime.testing.loopback import free_port
+from rbgctl.webhooks import rights
 from rbgctl.webhooks.certificates.bundles import CONFIGURATION, CONVERTED
 
 V1ALPHA1 = GVK(ROLE_BASED_GROUP.group, "v1alpha1", ROLE_BASED_GROUP.kind)
@@ -69,8 +71,10 @@ async def trusted(installation: Installation) -> None:
 
 
 async def test_first_start(installed: Installation, tmp_path: Path) -> None:
-    """CERT-1 to CERT-3, CERT-6 to CERT-8, CERT-10, WH-1, MGR-10: from nothing to reviews that succeed."""
+    """CERT-1 to CERT-3, CERT-6 to CERT-8, CERT-10, WH-1, WH-6, WH-9, AR-9, MGR-10: from nothing to good reviews."""
     client, namespace = installed.client, installed.namespace
+    installed.whole_schemas = True
+    await installed.install()
     async with replica(installed, tmp_path / "certs"):
         data = await installed.secret()
         assert set(data) == {"ca-key.pem", "ca-cert.pem", "key.pem", "tls.key", "cert.pem", "tls.crt"}
@@ -86,8 +90,17 @@ async def test_first_start(installed: Installation, tmp_path: Path) -> None:
         assert await installed.bundles() == [data["ca-cert.pem"]] * len(await installed.bundles())
 
         await converts(client, namespace, "a")
-        with pytest.raises(Forbidden, match=r'admission webhook "vrolebasedgroup.kb.io" denied the request'):
-            await client.create(group(namespace, "bad", dependencies=["nobody"]))
+        # A write in v1alpha1 is converted first and judged as v1alpha2; a dry run is judged all the same.
+        for gvk in (ROLE_BASED_GROUP, V1ALPHA1):
+            for dry in (True, False):
+                with pytest.raises(Forbidden, match=r'admission webhook "vrolebasedgroup.kb.io" denied the request'):
+                    await client.create(group(namespace, "bad", gvk, dependencies=["nobody"]), dry_run=dry)
+        await client.create(group(namespace, "dry"), dry_run=True)
+        assert [o["metadata"]["name"] for o in (await client.list(ROLE_BASED_GROUP, namespace)).items] == ["a"]
+    # Nobody is left to answer, so nothing is written, by whomever.
+    for gvk in (ROLE_BASED_GROUP, V1ALPHA1):
+        with pytest.raises(InternalError, match="webhook"):
+            await client.create(group(namespace, "b", gvk))
 
 
 async def test_replicas_that_start_together_share_one_secret_and_do_not_fight(
@@ -175,3 +188,38 @@ async def test_a_webhook_configuration_that_comes_back_is_trusted_again(
             return "denied the request" in str(caught.value)
 
         await eventually(refused, timeout=20)
+
+
+async def test_the_least_rights_are_enough(installed: Installation, tmp_path: Path) -> None:
+    """RBAC-4, CERT-15: as a service account that may list and watch those objects by name only."""
+    client, namespace = installed.client, installed.namespace
+    role = cluster_role("webhook-secret", rights.SECRET_RULES)
+    meta = {"namespace": namespace, "name": "webhooks"}
+    subjects = [{"kind": "ServiceAccount", **meta}]
+
+    def binding(kind: str, name: str) -> RawObject:
+        where = {"namespace": namespace} if kind == "Role" else {}
+        return {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": f"{kind}Binding",
+            "metadata": {"name": namespace, **where},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": subjects,
+        }
+
+    objects = (
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        cluster_role(f"webhooks-{namespace}", rights.CLUSTER_RULES),
+        binding("ClusterRole", f"webhooks-{namespace}"),
+        {**role, "kind": "Role", "metadata": {"namespace": namespace, "name": "webhook-secret"}},
+        binding("Role", "webhook-secret"),
+    )
+    for obj in objects:
+        await client.create(obj)
+    config = await installed.env.config_for_service_account(namespace, "webhooks")
+    async with replica(installed, tmp_path, config=config):
+        await trusted(installed)
+        for gvk, key in installed.objects():
+            await update(client, gvk, key, with_bundle(None))
+            await trusted(installed)
+        await eventually(partial(converts, client, namespace, "a"), lambda _: True, retry=(ApiError,))

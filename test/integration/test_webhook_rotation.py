@@ -28,7 +28,7 @@ from rbgctl.webhooks.certificates.lifetimes import Lifetimes
 from rbgctl.webhooks.certificates.rotation import Bundle
 from rbgctl.webhooks.certificates.secret import SECRET, written
 
-SHORT = Lifetimes(authority=timedelta(seconds=36), leaf=timedelta(seconds=24))
+SHORT = Lifetimes(authority=timedelta(seconds=45), leaf=timedelta(seconds=33))
 V1ALPHA1 = GVK(ROLE_BASED_GROUP.group, "v1alpha1", ROLE_BASED_GROUP.kind)
 
 
@@ -107,10 +107,13 @@ async def test_no_review_fails_while_leaf_and_authority_rotate(installed: Instal
         replica(installed, tmp_path / "standby", lifetimes=SHORT, leads=False, port=ports[1]) as standby,
         reviews.running(),
     ):
-        called = itertools.cycle(ports)
+        called = itertools.cycle(reversed(ports))
         async with asyncio.timeout(240):
-            while len(authorities) < 4 or len(leaves) < 6:
-                await installed.point_at(next(called))  # so that new connections are made all the time
+            for second in itertools.count():
+                if len(authorities) >= 4 and len(leaves) >= 5:
+                    break
+                if second % 6 == 5:
+                    await installed.point_at(next(called))  # new connections, to the other replica
                 await asyncio.sleep(1.0)
                 with contextlib.suppress(ApiError):
                     secret = await installed.secret()

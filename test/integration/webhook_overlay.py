@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from rbgctl.api.kinds import RESOURCES
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.testing.asserts import update
@@ -28,6 +29,15 @@ from rbgctl.webhooks.wiring import WebhookSettings
 
 CRDS = Path(__file__).parents[2] / "config" / "crd" / "bases"
 CONFIGURATION_KEY = NN("", "rbgs-validating-webhook-configuration")
+
+
+def with_open_schemas(crd: RawObject) -> RawObject:
+    """The CRD as far as webhooks are concerned. With whole schemas each change of a caBundle costs the API server
+    seconds on a busy machine, in which certificates that live for seconds expire.
+    """
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [{**version, "schema": schema} for version in crd["spec"]["versions"]]
+    return {**crd, "spec": {**crd["spec"], "versions": versions}}
 
 
 def local(obj: RawObject, port: int) -> RawObject:
@@ -54,6 +64,7 @@ class Installation:
     client: LiveClient
     namespace: str
     port: int = field(default_factory=free_port)
+    whole_schemas: bool = False
 
     @property
     def secret_key(self) -> NN:
@@ -63,7 +74,8 @@ class Installation:
         """From nothing: earlier certificates are forgotten."""
         with contextlib.suppress(Exception):
             await self.client.delete(SECRET, self.secret_key)
-        await self.env.install_crds([local(crd, self.port) for crd in load_crds(CRDS)])
+        shape = (lambda crd: crd) if self.whole_schemas else with_open_schemas
+        await self.env.install_crds([local(shape(crd), self.port) for crd in load_crds(CRDS)])
         for name in CONVERTED:
             await self._reset(CRD, NN("", name))
         await self.client.apply(self.configuration(), field_manager="envtest")
@@ -152,9 +164,11 @@ async def replica(
     lifetimes: Lifetimes | None = None,
     kinds: tuple[GVK, ...] = (),
     health: str = "0",
+    config: ClusterConfig | None = None,
 ) -> AsyncIterator[Running]:
-    """A manager that serves webhooks and caches `kinds`, from its start until the end of the block."""
-    env = installation.env
+    """A manager that serves webhooks and caches `kinds`, from its start until the end of the block; as admin unless a
+    config is given.
+    """
     options = ManagerOptions(
         user_agent=lambda product: f"{product}/v0 (test)",
         first_list_jitter=0.0,
@@ -163,7 +177,7 @@ async def replica(
         graceful_shutdown=5.0,
         elector=None if leads else lambda _: Standby(),
     )
-    manager = Manager(env.config, options, resources=RESOURCES)
+    manager = Manager(config or installation.env.config, options, resources=RESOURCES)
     for gvk in kinds:
         manager.need(gvk)
     settings = WebhookSettings(

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import orjson
 import pytest
 from unit.runtime.tls import der, issue, served, write
 from unit.webhooks.certificates.objects_server import SECRET, ObjectsServer, running
@@ -11,6 +12,7 @@ from rbgctl.api.kinds import RESOURCES
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.rbac import PolicyRule
+from rbgctl.runtime.webhook_call import Call
 from rbgctl.webhooks import rights, wiring
 from rbgctl.webhooks.certificates.bootstrap import BootstrapFailed
 from rbgctl.webhooks.configuration import webhook_configuration
@@ -71,7 +73,7 @@ async def test_webhooks_that_are_off_leave_no_trace(tmp_path: Path) -> None:
 
 
 async def test_a_replica_that_does_not_lead_makes_certificates_and_serves_every_path(tmp_path: Path) -> None:
-    """WH-1, MGR-10, MGR-12, MGR-3: before anything else runs, and although the write gate is shut."""
+    """WH-1, WH-2, MGR-10, MGR-12, MGR-3: before anything else runs, and although the write gate is shut."""
     async with running() as (server, _):
         made = manager(server)
         webhooks = await wiring.serve(made, settings(tmp_path))
@@ -83,6 +85,7 @@ async def test_a_replica_that_does_not_lead_makes_certificates_and_serves_every_
             "/validate-workloads-x-k8s-io-v1alpha2-rolebasedgroup",
             "/validate-workloads-x-k8s-io-v1alpha2-rolebasedgroupset",
         } <= set(webhooks.paths)
+        assert not any("mutate" in path for path in webhooks.paths)  # WH-2: the schema fills in defaults
         assert made.controllers["webhook-cert"].needs_leader
         assert "webhook" in made._checks["readyz"]
         groups = {name: [str(m.runnable) for m in group._members] for name, group in made._groups.items()}
@@ -140,3 +143,39 @@ def test_the_rights_are_the_least_that_works() -> None:
     for rule in rights.CLUSTER_RULES:
         assert rule.names or rule.verbs == ("get",)
         assert rule.resource != "secrets"
+
+
+async def test_a_large_page_of_a_list_leaves_the_event_loop_to_others(tmp_path: Path) -> None:
+    """WH-12, RT-WH-10: 400 groups in one review, converted for real; everybody else gets a turn in between."""
+    template = {"spec": {"containers": [{"name": f"c{n}", "image": "i"} for n in range(5)]}}
+    groups = [
+        {
+            "apiVersion": "workloads.x-k8s.io/v1alpha1",
+            "kind": "RoleBasedGroup",
+            "metadata": {"namespace": "a", "name": f"g{number}", "uid": str(number)},
+            "spec": {"roles": [{"name": "r", "replicas": 1, "template": template}]},
+        }
+        for number in range(400)
+    ]
+    request = {"uid": "u", "desiredAPIVersion": "workloads.x-k8s.io/v1alpha2", "objects": groups}
+    review = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "request": request}
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with running() as (server, _):
+        made = manager(server)
+        webhooks = await wiring.serve(made, settings(tmp_path))
+        assert webhooks is not None
+        endpoint = webhooks._routes["/convert"].endpoint
+        elsewhere = asyncio.create_task(others())
+        answer = orjson.loads((await endpoint(Call(orjson.dumps(review), "application/json", 60.0))).body)
+        elsewhere.cancel()
+        await made.transport.close()
+    assert answer["response"]["result"] == {"status": "Success"}
+    assert [o["metadata"]["name"] for o in answer["response"]["convertedObjects"]] == [f"g{n}" for n in range(400)]
+    assert turns >= 400 / 50 - 1
