@@ -260,8 +260,8 @@ async def test_a_standby_is_ready_and_writes_nothing(fleet: Fleet) -> None:
 
 def when(replica: Replica, message: str) -> float:
     """Seconds of the wall clock at which its log first says `message`."""
-    line = next(json.loads(line) for line in replica.lines if f'"msg":"{message}"' in line)
-    return datetime.fromisoformat(line["ts"].replace("Z", "+00:00")).timestamp()
+    line = next(json.loads(line) for line in replica.lines if f'"message":"{message}"' in line)
+    return datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp()
 
 
 async def probe(replica: Replica, path: str) -> tuple[int, str]:

@@ -34,7 +34,7 @@ def agent(product: str) -> str:
     """A pattern for the User-Agent: <name>/<version> (<os>/<arch>) rbg-controller/<commit>."""
     if "/" in product:
         return re.escape(product)
-    return re.escape(product) + r"/(\d+(\.\d+)*|unknown) \(linux/(amd64|arm64)\) rbg-controller/([0-9a-f]{7}|unknown)"
+    return re.escape(product) + r"/(v\d+(\.\d+)*|unknown) \(linux/(amd64|arm64)\) rbg-controller/([0-9a-f]{7}|unknown)"
 
 
 def client_of(manager: Manager, controller: str) -> LiveClient:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from rbgctl import manager as composition
 from rbgctl import rbac
-from rbgctl.cli.main import SWITCHES, app
+from rbgctl.cli.main import app
 from rbgctl.manager import ManagerOptions, StartUpError, build, election_config
 from rbgctl.runtime import config as cluster_config
 from rbgctl.runtime.config import ClusterConfig
@@ -69,7 +69,7 @@ def options_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> ManagerOptio
 def test_election_is_off_unless_asked_for_and_has_the_durations_of_the_go_operator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # RT-ID-03
-    assert "leader-elect" in SWITCHES
+    assert options_of(monkeypatch, "-leader-elect=false").leader_elect is False
     assert options_of(monkeypatch).leader_elect is False
     asked = options_of(monkeypatch, "--leader-elect", "--leader-election-namespace=ns")
     assert asked.leader_elect is True
