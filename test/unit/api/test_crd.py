@@ -22,8 +22,9 @@ ETCD_LIMIT = 1_572_864
 Node = dict[str, Any]
 
 
-def version(kind: str) -> Node:
-    found: Node = CRDS[kind]["spec"]["versions"][0]
+def version(kind: str, name: str = "") -> Node:
+    """The version of that name, or the one that is stored."""
+    found: Node = next(v for v in CRDS[kind]["spec"]["versions"] if (v["name"] == name if name else v["storage"]))
     return found
 
 
