@@ -39,13 +39,13 @@ fmt: $(READY) ## format and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-manifests: $(READY) ## regenerate config/crd and config/rbac from the code
+manifests: $(READY) ## regenerate config/crd, config/rbac and config/webhook from the code
 	$(BIN)/python -m rbgctl.api.crd
-	$(BIN)/python -m rbgctl.rbac
+	$(BIN)/python -m rbgctl.manifests
 
 verify: $(READY) ## fail when generated files differ from the code
 	$(BIN)/python -m rbgctl.api.crd --check
-	$(BIN)/python -m rbgctl.rbac --check
+	$(BIN)/python -m rbgctl.manifests --check
 
 core-types: ## regenerate how Go encodes core/v1 types, after a change of the Kubernetes version (needs Go)
 	cd hack/controlplane && go run ./typeschema > ../../rbgctl/planning/core_types.json

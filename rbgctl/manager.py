@@ -3,7 +3,7 @@
 import asyncio
 import platform
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -12,7 +12,7 @@ import uvloop
 
 from rbgctl import splitting
 from rbgctl.api import identity
-from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE, ROLE_INSTANCE_SET, resource
+from rbgctl.api.kinds import ENGINE_RUNTIME_PROFILE, GROUP, RESOURCES, resource
 from rbgctl.api.labels import GROUP_NAME
 from rbgctl.build_info import BuildInfo
 from rbgctl.controllers.group import controller as group
@@ -73,7 +73,8 @@ RESTRICTED: Final = {
 }
 """Of these kinds only what belongs to a group is listed and watched, whoever caches them (RT-ID-09)."""
 
-REQUIRED: Final = (ROLE_BASED_GROUP, ROLE_INSTANCE_SET, ROLE_INSTANCE)
+ALSO_CHECKED: Final = {identity.CONTROLLER_GROUP: (ENGINE_RUNTIME_PROFILE,)}
+"""Kinds that must be there for a controller besides those it watches (MGR-11)."""
 
 
 class StartUpError(Exception):
@@ -159,12 +160,22 @@ def build(config: ClusterConfig, options: ManagerOptions, *, tracing: Tracing | 
     return manager
 
 
-async def check_crds(client: LiveClient, *, may_be_forbidden: bool = False) -> None:
-    """Every kind our controllers are for must be established (MGR-11, RBG-16). Raises StartUpError otherwise.
+def checked_kinds(controllers: Sequence[str]) -> tuple[GVK, ...]:
+    """Our kinds without which these controllers cannot work, in their order."""
+    found: dict[GVK, None] = {}
+    for name in controllers:
+        informers = CONTROLLERS[name]().informers
+        watched = [kind for (kind, _), options in informers.items() if options is None or not options.optional]
+        found.update(dict.fromkeys((*watched, *ALSO_CHECKED.get(name, ()))))
+    return tuple(kind for kind in found if kind.group == GROUP)
+
+
+async def check_crds(client: LiveClient, controllers: Sequence[str], *, may_be_forbidden: bool = False) -> None:
+    """The CRDs of what these controllers need must be established (MGR-11, RBG-16). Raises StartUpError otherwise.
 
     may_be_forbidden: the process has no rights on the cluster as a whole; its caches will show whether kinds are there.
     """
-    for gvk in REQUIRED:
+    for gvk in checked_kinds(controllers):
         name = f"{resource(gvk).plural}.{gvk.group}"
         try:
             crd = await client.get(CRD, NN("", name))
@@ -201,7 +212,7 @@ async def serve(options: ManagerOptions, tracing: Tracing) -> None:
     for flag, reason in options.without_effect:
         _log.info("this flag has no effect", flag=f"--{flag}", reason=reason)
     try:
-        checks = check_crds(manager.live, may_be_forbidden=bool(options.namespaces))
+        checks = check_crds(manager.live, selected(options), may_be_forbidden=bool(options.namespaces))
         stopped = not await _unless_stopped(checks, stop)
     except (ApiError, TransportError, ConfigError, ValueError) as error:
         raise StartUpError(f"cannot read CRDs from {config.server}: {_one_line(error)}") from None

@@ -19,6 +19,34 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+REFERENCES: Final = {
+    "nameReference": [
+        {
+            "kind": "Service",
+            "version": "v1",
+            "fieldSpecs": [
+                {
+                    "kind": "CustomResourceDefinition",
+                    "group": "apiextensions.k8s.io",
+                    "version": "v1",
+                    "path": "spec/conversion/webhook/clientConfig/service/name",
+                }
+            ],
+        }
+    ],
+    "namespace": [
+        {
+            "kind": "CustomResourceDefinition",
+            "group": "apiextensions.k8s.io",
+            "version": "v1",
+            "path": "spec/conversion/webhook/clientConfig/service/namespace",
+            "create": False,
+        }
+    ],
+}
+"""The conversion webhook follows its Service when an overlay renames it (DEP-1)."""
+
+
 def rendered() -> dict[str, str]:
     """Text of every generated file by its path under config/crd."""
     pages = {_path(d): _page(manifest(d)) for d in DEFINITIONS}
@@ -26,8 +54,9 @@ def rendered() -> dict[str, str]:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": sorted(_path(d) for d in DEFINITIONS if d.reconciled),
+        "configurations": ["kustomizeconfig.yaml"],
     }
-    return {**pages, "kustomization.yaml": _page(kustomization)}
+    return {**pages, "kustomization.yaml": _page(kustomization), "kustomizeconfig.yaml": _page(REFERENCES)}
 
 
 def _path(definition: Definition) -> str:
