@@ -1,6 +1,7 @@
 """Composition root: from flags to a running manager with all controllers."""
 
 import asyncio
+import os
 import platform
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -30,7 +31,7 @@ from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.client_limits import RequestRate
 from rbgctl.runtime.config import ClusterConfig, ConfigError
 from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
-from rbgctl.runtime.http_server import AddressError
+from rbgctl.runtime.http_server import AddressError, parse_address
 from rbgctl.runtime.kind_options import WATCH_TIMEOUT, CacheDefaults, NamespaceOptions, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
 from rbgctl.runtime.log import configure_logging
@@ -40,6 +41,9 @@ from rbgctl.runtime.manager_options import shutdown_budget
 from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
+from rbgctl.webhooks import wiring
+from rbgctl.webhooks.certificates.bootstrap import BootstrapFailed
+from rbgctl.webhooks.wiring import WebhookSettings
 
 _log = structlog.get_logger("rbgctl.manager")
 
@@ -64,6 +68,10 @@ EXPECTED: Final = (
     TimeoutError,
 )
 """What may end a manager without a defect in it: said in one line."""
+
+SERVICE_VARIABLE: Final = "WEBHOOK_SERVICE"
+CONFIGURATION_VARIABLE: Final = "WEBHOOK_CONFIGURATION"
+"""Names of objects of the installation; kustomize keeps them right whatever prefix an overlay puts before them."""
 
 BUILD: Final = BuildInfo.of_this_program()
 LEADER_TOLERANCE: Final = 20.0
@@ -149,6 +157,22 @@ def runtime_options(options: ManagerOptions) -> RuntimeOptions:
     )
 
 
+def webhook_settings(options: ManagerOptions, environment: Mapping[str, str] = os.environ) -> WebhookSettings:
+    """The share of the flags that is about webhooks, and what the manifest tells of names (config/manager)."""
+    host, port = parse_address(options.webhook_bind_address) or (None, 0)
+    return WebhookSettings(
+        enabled=options.enable_webhooks == "all",
+        host=host or "",
+        port=port,
+        namespace=wiring.own_namespace(environment),
+        service=environment.get(SERVICE_VARIABLE) or identity.WEBHOOK_SERVICE,
+        configuration=environment.get(CONFIGURATION_VARIABLE) or identity.VALIDATING_WEBHOOK_CONFIGURATION,
+        cert_dir=Path(options.webhook_cert_dir),
+        provided_certificates=options.webhook_certificates == "provided",
+        url=options.webhook_url,
+    )
+
+
 def build(config: ClusterConfig, options: ManagerOptions, *, tracing: Tracing | None = None) -> Manager:
     """A manager with the selected controllers, not started. Nothing connects yet. Raises StartUpError."""
     manager = Manager(config, runtime_options(options), resources=RESOURCES, tracing=tracing)
@@ -212,15 +236,25 @@ async def serve(options: ManagerOptions, tracing: Tracing) -> None:
     for flag, reason in options.without_effect:
         _log.info("this flag has no effect", flag=f"--{flag}", reason=reason)
     try:
-        checks = check_crds(manager.live, selected(options), may_be_forbidden=bool(options.namespaces))
-        stopped = not await _unless_stopped(checks, stop)
-    except (ApiError, TransportError, ConfigError, ValueError) as error:
-        raise StartUpError(f"cannot read CRDs from {config.server}: {_one_line(error)}") from None
-    else:
-        if not stopped:
+        if await _unless_stopped(_prepare(manager, options), stop):
             await manager.run(stop)
     finally:
         await manager.transport.close()
+
+
+async def _prepare(manager: Manager, options: ManagerOptions) -> None:
+    """What comes before anything runs (MGR-10 to MGR-12). Raises StartUpError.
+
+    A CRD that is missing is said at once; certificates would try five times to patch it.
+    """
+    try:
+        await check_crds(manager.live, selected(options), may_be_forbidden=bool(options.namespaces))
+    except (ApiError, TransportError, ConfigError, ValueError) as error:
+        raise StartUpError(f"cannot read CRDs from {manager.transport.config.server}: {_one_line(error)}") from None
+    try:
+        await wiring.serve(manager, webhook_settings(options))
+    except BootstrapFailed as error:
+        raise StartUpError(f"{error} (--enable-webhooks=none runs without webhooks)") from None
 
 
 def _tracing() -> Tracing:

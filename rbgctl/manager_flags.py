@@ -94,6 +94,38 @@ FLAGS: Final[tuple[ManagerFlag, ...]] = (
         sets="enable_webhooks",
     ),
     _flag(
+        "webhook-bind-address",
+        "string",
+        ":9443",
+        "address of the webhook server",
+        sets="webhook_bind_address",
+        ours=True,
+    ),
+    _flag(
+        "webhook-cert-dir",
+        "string",
+        "/tmp/k8s-webhook-server/certs",  # noqa: S108 - the directory operators expect
+        "directory of tls.crt and tls.key of the webhook server",
+        sets="webhook_cert_dir",
+        ours=True,
+    ),
+    _flag(
+        "webhook-certificates",
+        "string",
+        "managed",
+        "managed makes, renews and publishes certificates; provided takes those in --webhook-cert-dir as they are",
+        sets="webhook_certificates",
+        ours=True,
+    ),
+    _flag(
+        "webhook-url",
+        "string",
+        "",
+        "how the API server reaches the webhooks if not by their Service, like https://host:9443; out of cluster",
+        sets="webhook_url",
+        ours=True,
+    ),
+    _flag(
         "enable-http2",
         "bool",
         "false",

@@ -12,6 +12,7 @@ from rbgctl.runtime.log import LEVELS
 from rbgctl.runtime.shard_leases import MAX_SHARDS
 
 WEBHOOKS: Final = ("all", "none")
+CERTIFICATES: Final = ("managed", "provided")
 SCHEDULERS: Final = (identity.SCHEDULER_PLUGINS, identity.SCHEDULER_VOLCANO)
 PORT_STRATEGIES: Final = ("random",)
 """ENUM-16"""
@@ -35,6 +36,10 @@ class ManagerOptions:
     metrics_cert_key: str = "tls.key"
     health_probe_bind_address: str = ":8082"
     enable_webhooks: str = "all"
+    webhook_bind_address: str = ":9443"
+    webhook_cert_dir: str = identity.WEBHOOK_CERT_DIR
+    webhook_certificates: str = "managed"
+    webhook_url: str = ""
     enable_pprof: bool = False
     pprof_bind_address: str = ":6060"
     max_concurrent_reconciles: int = 10
@@ -72,6 +77,7 @@ class ManagerOptions:
 def check_flags(options: ManagerOptions, known_controllers: tuple[str, ...]) -> None:
     """All that can be said of flags without a cluster. Raises ValueError and AddressError, naming the flag."""
     _one_of("enable-webhooks", options.enable_webhooks, WEBHOOKS)
+    _one_of("webhook-certificates", options.webhook_certificates, CERTIFICATES)
     _one_of("scheduler-name", options.scheduler_name, SCHEDULERS)
     _one_of("zap-encoder", options.log_encoding, ("json", "console"))
     _one_of("zap-log-level", options.log_level, LEVELS)
@@ -96,7 +102,16 @@ def check_flags(options: ManagerOptions, known_controllers: tuple[str, ...]) -> 
         raise ValueError(f"--shards={options.shards}: at most {MAX_SHARDS} are possible")
     if options.shards > 1 and not options.leader_elect:
         raise ValueError(f"--shards={options.shards} needs --leader-elect: a Lease per shard says who works on it")
-    for address in (options.metrics_bind_address, options.health_probe_bind_address, options.pprof_bind_address):
+    if options.webhook_url and not options.webhook_url.startswith("https://"):
+        raise ValueError(f"--webhook-url is {options.webhook_url!r}: use https://host:port")
+    if parse_address(options.webhook_bind_address) is None:
+        raise ValueError("--webhook-bind-address is 0: --enable-webhooks=none turns webhooks off")
+    addresses = (
+        options.metrics_bind_address,
+        options.health_probe_bind_address,
+        options.pprof_bind_address,
+    )
+    for address in addresses:
         parse_address(address)
 
 

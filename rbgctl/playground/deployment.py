@@ -42,6 +42,7 @@ class ManagerProcess:
                 f"--health-probe-bind-address={LOOPBACK}:{self.health_port}",
                 f"--metrics-bind-address={LOOPBACK}:{self.metrics_port}",
                 "--metrics-secure=false",
+                "--enable-webhooks=none",
                 *self._arguments,
             ],
         )

@@ -18,7 +18,7 @@ from rbgctl.runtime.manager import Manager
 from rbgctl.runtime.webhook import PORT, WebhookOptions, WebhookServer
 from rbgctl.webhooks.certificates import controller
 from rbgctl.webhooks.certificates.bootstrap import Place, bootstrap
-from rbgctl.webhooks.certificates.bundles import CONVERT_PATH
+from rbgctl.webhooks.certificates.bundles import CONVERT_PATH, Objects
 from rbgctl.webhooks.certificates.follower import Follower
 from rbgctl.webhooks.certificates.lifetimes import Lifetimes
 
@@ -32,7 +32,8 @@ class WebhookSettings:
     """What the flags say about webhooks.
 
     enabled: False serves nothing and touches no certificate (WH-13). host: empty for all addresses.
-    namespace: of the Service and of the Secret. cert_dir: files of the server are written there, or read:
+    namespace: of the Service and of the Secret. configuration: whose caBundles are kept right.
+    cert_dir: files of the server are written there, or read:
     provided_certificates: tls.crt and tls.key are put there by somebody else, cert-manager for instance, who also fills
     the caBundles; nothing is generated or patched then. url: how the API server reaches this process when not through
     the Service, `https://host:port`; only where a CRD lacks its conversion webhook.
@@ -44,6 +45,7 @@ class WebhookSettings:
     namespace: str = ""
     service: str = identity.WEBHOOK_SERVICE
     secret: str = identity.WEBHOOK_CERT_SECRET
+    configuration: str = identity.VALIDATING_WEBHOOK_CONFIGURATION
     cert_dir: Path = Path(identity.WEBHOOK_CERT_DIR)
     provided_certificates: bool = False
     url: str = ""
@@ -100,6 +102,7 @@ def _place(settings: WebhookSettings) -> Place:
         dns_name=settings.dns_name,
         directory=settings.cert_dir,
         conversion=settings.conversion,
+        objects=Objects(configuration=settings.configuration),
         lifetimes=settings.lifetimes,
     )
 

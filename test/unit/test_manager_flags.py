@@ -151,6 +151,22 @@ def test_a_word_that_no_flag_takes_is_refused_rather_than_ending_the_flags() -> 
         read(["--leader-elect", "true", "--metrics-bind-address=:8443"])
 
 
+def test_webhook_flags_and_the_environment_become_webhook_settings() -> None:
+    """MGR-2, WH-13, RES-6, RES-7: port 9443 of all addresses, and the names of the default installation."""
+    plain = composition.webhook_settings(read([]), {})
+    assert (plain.enabled, plain.host, plain.port, plain.provided_certificates) == (True, "", 9443, False)
+    assert (plain.service, plain.secret) == ("rbgs-webhook-service", "rbgs-webhook-cert")
+    assert plain.configuration == "rbgs-validating-webhook-configuration"
+    assert str(plain.cert_dir) == "/tmp/k8s-webhook-server/certs"
+    arguments = ["--webhook-bind-address=127.0.0.1:7", "--webhook-cert-dir=/c", "--webhook-certificates=provided"]
+    environment = {"POD_NAMESPACE": "ns", "WEBHOOK_SERVICE": "x-service", "WEBHOOK_CONFIGURATION": "x-configuration"}
+    given = composition.webhook_settings(read([*arguments, "--webhook-url=https://127.0.0.1:7"]), environment)
+    assert (given.host, given.port, str(given.cert_dir)) == ("127.0.0.1", 7, "/c")
+    assert (given.provided_certificates, given.url) == (True, "https://127.0.0.1:7")
+    assert (given.namespace, given.service, given.configuration) == ("ns", "x-service", "x-configuration")
+    assert not composition.webhook_settings(read(["--enable-webhooks=none"]), environment).enabled
+
+
 def test_the_expectation_timeout_reaches_the_instance_controller_only() -> None:
     """RES-12: five minutes unless the flag says otherwise, and then for RoleInstances only."""
     ages = {
@@ -169,6 +185,9 @@ def test_the_expectation_timeout_reaches_the_instance_controller_only() -> None:
 BAD = [
     ("enable-webhooks", {"enable_webhooks": "some"}),
     ("scheduler-name", {"scheduler_name": "default-scheduler"}),
+    ("webhook-bind-address", {"webhook_bind_address": "0"}),
+    ("webhook-certificates", {"webhook_certificates": "bought"}),
+    ("webhook-url", {"webhook_url": "http://127.0.0.1:9443"}),
     ("port-allocate-strategy", {"port_allocate_strategy": "lowest", "enable_port_allocator": True}),
     ("start-port", {"start_port": 65000, "enable_port_allocator": True}),
     ("port-range", {"port_range": 0, "enable_port_allocator": True}),
