@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: core-types run test test-unit test-nightly bench-runtime lint fmt manifests verify requirements controlplane clean help
+.PHONY: core-types rights run test test-unit test-nightly bench-runtime lint fmt manifests verify requirements controlplane clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ test-nightly: $(READY) controlplane ## the long property and chaos runs
 
 bench-runtime: $(READY) controlplane ## what rbgctl.runtime costs with 10 000 pods; ARGS="--json FILE", ARGS=--small
 	PYTHONPATH=test $(BIN)/python -m bench.runtime $(ARGS)
+
+rights: $(READY) controlplane ## which rights of the manager nothing uses, and why those are granted
+	$(PYTEST) test/cluster/test_rights.py -s -q $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict and the import layers
 	$(BIN)/ruff check .

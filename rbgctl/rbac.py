@@ -10,7 +10,7 @@ and rbgs-metrics-reader, bound to nobody, for those who may read the metrics. `p
 to config/rbac/base.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rbgctl.api import identity
@@ -120,6 +120,38 @@ def grants() -> list[RawObject]:
 def objects() -> list[RawObject]:
     """What config/rbac installs, in the order in which it can be applied."""
     return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, *grants()]
+
+
+_OWN: Final = tuple(("workloads.x-k8s.io", f"{kind}s") for kind in ("rolebasedgroup", "roleinstanceset", "roleinstance"))
+_FOLLOWED: Final = (
+    ("", "configmaps"),
+    ("", "pods"),
+    ("", "services"),
+    ("apps", "controllerrevisions"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    *_OWN,
+)
+"""Kinds that informers follow."""
+
+SELDOM: Final[Mapping[tuple[str, str, str], str]] = {
+    **{(*kind, "list"): "API servers before 1.32 stream no lists, others may refuse to" for kind in _FOLLOWED},
+    **{(*kind, "get"): "read live when the cache does not show an own write in time" for kind in _FOLLOWED},
+    **{
+        (group, f"{plural}/finalizers", "update"): "OwnerReferencesPermissionEnforcement asks for it, if it is on"
+        for group, plural in _OWN
+    },
+    ("", "events", "patch"): "an event that repeats",
+    ("", "pods", "patch"): "a new revision that leaves the pod as it is: its label",
+    ("", "secrets", "update"): "webhook certificates are renewed",
+}
+"""Rights (group, resource, verb) that a short life in which nothing goes wrong may not need, and what needs them. What
+is not used in test/cluster/test_rights.py and is not here is too much (`make rights`)."""
+
+
+def all_rules() -> list[PolicyRule]:
+    """Every rule of every role, wherever it holds."""
+    return [*controller_rules(), *process_rules(), *rights.SECRET_RULES, *LEASE_RULES]
 
 
 def _local_role(name: str, rules: Sequence[PolicyRule]) -> RawObject:
