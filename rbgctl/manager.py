@@ -170,6 +170,7 @@ def webhook_settings(options: ManagerOptions, environment: Mapping[str, str] = o
         cert_dir=Path(options.webhook_cert_dir),
         provided_certificates=options.webhook_certificates == "provided",
         url=options.webhook_url,
+        deprecated_workload_types=options.enable_deprecated_workload_types,
     )
 
 

@@ -5,11 +5,13 @@
 
 from typing import Final
 
-from rbgctl.api import identity
+from rbgctl.api import identity, kinds
 from rbgctl.runtime.rbac import READ, PolicyRule
 from rbgctl.webhooks.certificates.bundles import CONVERTED
 
 CLUSTER_RULES: Final = (
+    PolicyRule(kinds.GROUP, "rolebasedgroups", ("get",)),
+    PolicyRule(kinds.GROUP, "rolebasedgroupscalingadapters", ("get",)),
     PolicyRule("apiextensions.k8s.io", "customresourcedefinitions", (*READ, "patch"), CONVERTED),
     PolicyRule(
         "admissionregistration.k8s.io",
@@ -18,7 +20,7 @@ CLUSTER_RULES: Final = (
         (identity.VALIDATING_WEBHOOK_CONFIGURATION,),
     ),
 )
-"""In the ClusterRole: who trusts the certificates is read and repaired."""
+"""In the ClusterRole: what validators read, and who trusts the certificates, which is read and repaired."""
 
 SECRET_RULES: Final = (
     PolicyRule("", "secrets", ("create",)),

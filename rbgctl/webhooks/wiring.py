@@ -15,12 +15,14 @@ import structlog
 from rbgctl.api import identity
 from rbgctl.machinery.gvk import NN, RawObject
 from rbgctl.runtime.manager import Manager
-from rbgctl.runtime.webhook import PORT, WebhookOptions, WebhookServer
+from rbgctl.runtime.webhook import PORT, WebhookOptions, WebhookServer, serve_kind
+from rbgctl.webhooks.admission import validators
 from rbgctl.webhooks.certificates import controller
 from rbgctl.webhooks.certificates.bootstrap import Place, bootstrap
 from rbgctl.webhooks.certificates.bundles import CONVERT_PATH, Objects
 from rbgctl.webhooks.certificates.follower import Follower
 from rbgctl.webhooks.certificates.lifetimes import Lifetimes
+from rbgctl.webhooks.conversion import serve_conversion
 
 _log = structlog.get_logger("rbgctl.webhooks")
 
@@ -33,10 +35,10 @@ class WebhookSettings:
 
     enabled: False serves nothing and touches no certificate (WH-13). host: empty for all addresses.
     namespace: of the Service and of the Secret. configuration: whose caBundles are kept right.
-    cert_dir: files of the server are written there, or read:
-    provided_certificates: tls.crt and tls.key are put there by somebody else, cert-manager for instance, who also fills
-    the caBundles; nothing is generated or patched then. url: how the API server reaches this process when not through
-    the Service, `https://host:port`; only where a CRD lacks its conversion webhook.
+    cert_dir: files of the server are written there, or read. provided_certificates: tls.crt and tls.key are put there
+    by somebody else, cert-manager for instance, who also fills the caBundles; nothing is generated or patched then.
+    url: how the API server reaches this process when not through the Service, `https://host:port`; only where a CRD
+    lacks its conversion webhook. deprecated_workload_types: False refuses them (DW-7).
     """
 
     enabled: bool = True
@@ -49,6 +51,7 @@ class WebhookSettings:
     cert_dir: Path = Path(identity.WEBHOOK_CERT_DIR)
     provided_certificates: bool = False
     url: str = ""
+    deprecated_workload_types: bool = True
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
 
     @property
@@ -85,7 +88,7 @@ async def serve(manager: Manager, settings: WebhookSettings) -> WebhookServer | 
     else:
         serving = await bootstrap(client, place, manager.clock)
     server = manager.serve_webhooks(WebhookOptions(host=settings.host, port=settings.port, cert_dir=settings.cert_dir))
-    register(server)
+    register(server, manager, deprecated_workload_types=settings.deprecated_workload_types)
     if serving is None:
         return server
     follower = Follower(client, place, serving, manager.clock, manager.rng, reload=server.reload)
@@ -107,5 +110,12 @@ def _place(settings: WebhookSettings) -> Place:
     )
 
 
-def register(server: WebhookServer) -> None:
-    """The endpoints of WH-1."""
+def register(server: WebhookServer, manager: Manager, *, deprecated_workload_types: bool = True) -> None:
+    """The endpoints of WH-1: conversion, and one that validates for each kind of the webhook configuration.
+
+    They read live: webhooks have to answer before caches are filled, and in every namespace.
+    """
+    serve_conversion(server)
+    made = validators(manager.live, manager.live, deprecated_types_enabled=deprecated_workload_types)
+    for gvk, validator in made.items():
+        serve_kind(server, gvk, validator=validator)

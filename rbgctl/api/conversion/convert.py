@@ -83,8 +83,8 @@ _LOST_IN_V1ALPHA1: Final = Rules(
     },
 )
 _LOST_IN_V1ALPHA2: Final = Rules(
-    # On a v1alpha1 role the annotation only repeats the field.
-    ignored=frozenset({a.ROLE_WORKLOAD_TYPE}),
+    # In v1alpha1 these only repeat a field, and where they contradict it the field counts.
+    ignored=frozenset({a.ROLE_WORKLOAD_TYPE, *DERIVED}),
     present={
         "restartPolicy": ("leaderWorkerSet", "components"),
         "components": ("leaderWorkerSet",),

@@ -69,7 +69,7 @@ def set_annotation_advice(own: Mapping[str, str], template: Mapping[str, str]) -
             yield f"metadata.annotations[{_short(key)}]: has no effect here; use spec.groupTemplate.annotations"
     for key in own:
         if key.startswith(_OLD_PREFIXES) and key not in HONOURED:
-            yield f"metadata.annotations: {shown(key)} is an old key and has no effect"
+            yield f"metadata.annotations: old key {shown(key)} has no effect"
 
 
 def _unknown_keys(path: str, role: RoleSpec) -> Iterator[str]:
@@ -132,11 +132,11 @@ def _old_keys(given: Mapping[str, str], at: str) -> Iterator[str]:
             continue
         new = HONOURED.get(key)
         if new is None:
-            yield f"{at}: {shown(key)} is an old key and has no effect"
+            yield f"{at}: old key {shown(key)} has no effect"
         elif new not in given:
-            yield f"{at}: {shown(key)} is an old key; write {_short(new)}"
+            yield f"{at}: old key {shown(key)}; write {_short(new)}"
         elif given[new] != value:
-            yield f"{at}: {shown(key)} is an old key; {_short(new)} counts"
+            yield f"{at}: old key {shown(key)}; {_short(new)} counts"
 
 
 def _short(key: str) -> str:

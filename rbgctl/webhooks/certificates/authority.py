@@ -13,6 +13,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -29,6 +30,7 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 """A new authority is valid since then, for API servers whose clock is behind ours."""
 
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_PUBLIC: Final = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 _UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
@@ -206,13 +208,18 @@ def unexpired(certificates: tuple[bytes, ...], at: datetime) -> tuple[bytes, ...
 
 def _fault_of_key(certificate: x509.Certificate, key: bytes, what: str) -> str:
     try:
-        private = serialization.load_pem_private_key(key, None)
+        public = _public_half(key)
     except _UNREADABLE as error:
         return f"the key of {what} cannot be read: {_one_line(error)}"
-    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    if private.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
+    if public != certificate.public_key().public_bytes(*_PUBLIC):
         return f"the key does not belong to {what}"
     return ""
+
+
+@lru_cache(maxsize=16)
+def _public_half(key: bytes) -> bytes:
+    """Of a private key, DER. Remembered, because reading a key checks it thoroughly: that takes 50 ms."""
+    return serialization.load_pem_private_key(key, None).public_key().public_bytes(*_PUBLIC)
 
 
 def _fault_of_time(certificate: x509.Certificate, at: datetime, what: str) -> str:

@@ -76,5 +76,3 @@ def annotations_of(obj: RawObject) -> dict[str, str]:
 def copied(obj: Any) -> Any:
     """As the API server would send it back: nothing shared, keys in another order."""
     return orjson.loads(orjson.dumps(obj, option=orjson.OPT_SORT_KEYS))
-
-

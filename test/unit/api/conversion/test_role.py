@@ -217,7 +217,11 @@ def test_of_two_patterns_leader_worker_then_components_count() -> None:
     }
     custom = {"components": [COMPONENTS[0] | {"labels": {"a": "b"}, "annotations": {"a": "b"}}, COMPONENTS[1]]}
     standalone = {"templateRef": {"name": "t"}}
-    patterns = {"standalonePattern": standalone, "customComponentsPattern": custom, "leaderWorkerPattern": leader_worker}
+    patterns = {
+        "standalonePattern": standalone,
+        "customComponentsPattern": custom,
+        "leaderWorkerPattern": leader_worker,
+    }
     assert role_down(**patterns) == {"name": "w", "leaderWorkerSet": LEADER_WORKER, "template": TEMPLATE}
     del patterns["leaderWorkerPattern"]
     assert role_down(**patterns) == {"name": "w", "components": COMPONENTS}
@@ -241,7 +245,7 @@ def test_of_two_patterns_leader_worker_then_components_count() -> None:
     ],
 )
 def test_restart_policy_is_the_stored_one(pattern: str, stored: Any, policy: str | None) -> None:
-    """TV-6, CV-35, RP-6, OLD-7, OLD-8, OLD-9, OLD-10, OLD-11: no default and no new spelling; an object counts as config."""
+    """TV-6, CV-35, RP-6, OLD-7, OLD-8, OLD-9, OLD-10, OLD-11: no default, no new spelling; an object is a config."""
     assert role_down(**{pattern: stored}, standalonePattern={}).get("restartPolicy") == policy
 
 
@@ -259,13 +263,20 @@ def test_the_retired_policy_passes_unchanged_through_both_directions() -> None:
 
 def test_a_standalone_role_has_no_restart_policy() -> None:
     """TV-1, CV-12, CV-35"""
-    assert role_up(restartPolicy="None", template=TEMPLATE) == {"name": "w", "standalonePattern": {"template": TEMPLATE}}
+    assert role_up(restartPolicy="None", template=TEMPLATE) == {
+        "name": "w",
+        "standalonePattern": {"template": TEMPLATE},
+    }
     assert "restartPolicy" not in role_down(standalonePattern={"restartPolicy": "None"})
 
 
 def test_unknown_role_keys_do_not_come_alive() -> None:
     """CV-2: neither those of the other version nor new ones."""
-    stray = {"standalonePattern": {"template": TEMPLATE}, "customComponentsPattern": {}, "podManagementPolicy": "Parallel"}
+    stray = {
+        "standalonePattern": {"template": TEMPLATE},
+        "customComponentsPattern": {},
+        "podManagementPolicy": "Parallel",
+    }
     assert role_up(**stray, newField=1) == {"name": "w", "standalonePattern": {}}
     old = {"template": TEMPLATE, "leaderWorkerSet": {"size": 3}, "components": COMPONENTS, "templatePatch": {}}
     assert role_down(**old, newField=1, standalonePattern={}) == {"name": "w"}
