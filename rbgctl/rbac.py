@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rbgctl.api import identity
-from rbgctl.api.kinds import RESOURCES, resource
+from rbgctl.api.kinds import GROUP, RESOURCES, resource
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.manager import CONTROLLERS, checked_kinds
 from rbgctl.runtime.discovery import RestMapper
@@ -122,7 +122,7 @@ def objects() -> list[RawObject]:
     return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, *grants()]
 
 
-_OWN: Final = tuple(("workloads.x-k8s.io", f"{kind}s") for kind in ("rolebasedgroup", "roleinstanceset", "roleinstance"))
+_OWN: Final = tuple((GROUP, plural) for plural in ("rolebasedgroups", "roleinstancesets", "roleinstances"))
 _FOLLOWED: Final = (
     ("", "configmaps"),
     ("", "pods"),
@@ -142,6 +142,7 @@ SELDOM: Final[Mapping[tuple[str, str, str], str]] = {
         for group, plural in _OWN
     },
     ("", "events", "patch"): "an event that repeats",
+    (GROUP, "rolebasedgroupscalingadapters", "get"): "a change of replicas that an adapter may own is validated",
     ("", "pods", "patch"): "a new revision that leaves the pod as it is: its label",
     ("", "secrets", "update"): "webhook certificates are renewed",
 }

@@ -11,8 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cluster.groups import POD, group, ready_group, role, wait_gone
+from cluster.groups import POD, group, ready_group, role, wait_for, wait_gone
 from rbgctl import rbac
+from rbgctl.api import identity
 from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.playground.deployment import ManagerProcess, deploy
@@ -105,8 +106,18 @@ async def live(env: EnvTest, admin: LiveClient) -> None:
     await wait_gone(admin, ROLE_INSTANCE, namespace)
     await second.stop()
     # Without shards a replica that stands by watches the Lease.
-    standing = [await replica(env, name, "--shards=1") for name in ("third", "fourth")]
-    await asyncio.gather(*(manager.stop() for manager in standing))
+    third = await replica(env, "third", "--shards=1")
+    lease = NN(rbac.NAMESPACE, identity.LEADER_ELECTION_LEASE)
+    led = await wait_for(admin, LEASE, lease, lambda o: bool(o["spec"].get("holderIdentity")))
+    fourth = await replica(env, "fourth", "--shards=1")
+    await third.stop()
+    await wait_for(
+        admin,
+        LEASE,
+        lease,
+        lambda o: o["spec"].get("holderIdentity") not in {None, "", led["spec"]["holderIdentity"]},
+    )
+    await fourth.stop()
 
 
 @pytest.mark.timeout(600)
@@ -130,5 +141,8 @@ def _key(right: Right) -> tuple[str, str, str]:
 
 
 def _entries(log: Path) -> list[tuple[str, int, str]]:
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    return [(e["user"].get("username", ""), (e.get("responseStatus") or {}).get("code", 0), e["requestURI"]) for e in lines]
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    return [
+        (e["user"].get("username", ""), (e.get("responseStatus") or {}).get("code", 0), e["requestURI"])
+        for e in entries
+    ]

@@ -72,10 +72,9 @@ def unused_rights(rules: Iterable[PolicyRule], used: Iterable[Use]) -> list[Righ
     for use in used:
         names.setdefault((use.group, use.resource, use.verb), set()).add(use.name)
     granted = (Right(r.group, r.resource, verb, r.names) for r in merged(rules) for verb in r.verbs)
-    return sorted(right for right in granted if not _needed(right, names.get((right.group, right.resource, right.verb))))
+    return sorted(right for right in granted if not _is_needed(right, names))
 
 
-def _needed(right: Right, names: set[str] | None) -> bool:
-    if names is None:
-        return False
-    return not right.names or bool(names.intersection(right.names))
+def _is_needed(right: Right, names: Mapping[tuple[str, str, str], set[str]]) -> bool:
+    found = names.get((right.group, right.resource, right.verb), set())
+    return bool(found.intersection(right.names) if right.names else found)
