@@ -45,10 +45,12 @@ fmt: $(READY) ## format and sort imports
 manifests: $(READY) ## regenerate config/crd, config/rbac and config/webhook from the code
 	$(BIN)/python -m rbgctl.api.crd
 	$(BIN)/python -m rbgctl.manifests
+	$(BIN)/python -m rbgctl.flags_page > docs/flags.md
 
 verify: $(READY) ## fail when generated files differ from the code
 	$(BIN)/python -m rbgctl.api.crd --check
 	$(BIN)/python -m rbgctl.manifests --check
+	$(BIN)/python -m rbgctl.flags_page | diff - docs/flags.md
 
 core-types: ## regenerate how Go encodes core/v1 types, after a change of the Kubernetes version (needs Go)
 	cd hack/controlplane && go run ./typeschema > ../../rbgctl/planning/core_types.json

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rbgctl import manager as composition
+from rbgctl.flags_page import page
 from rbgctl.machinery.go_flags import UsageError
 from rbgctl.manager import check_flags
 from rbgctl.manager_flags import FLAGS, read
@@ -77,6 +78,13 @@ def test_flags_of_the_go_operator_are_accepted_unchanged(name: str) -> None:
 
 def test_the_table_above_is_whole() -> None:
     assert {flag.name for flag in FLAGS if not flag.ours} == set(GO)
+
+
+def test_the_page_in_docs_is_that_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "flags.md").read_text()
+    assert text == page()
+    for flag in FLAGS:
+        assert f"| `--{flag.name}` | {f'`{flag.default}`' if flag.default else ''} | {flag.usage}." in text
 
 
 def test_without_flags_the_defaults_of_the_table_are_in_force() -> None:
