@@ -25,7 +25,7 @@ Unlike there it does not turn leader election off: two replicas would both write
 | Variable | Meaning |
 |---|---|
 | `POD_NAMESPACE` | where the webhook Service and the Secret with its certificates are; needed with webhooks |
-| `WEBHOOK_SERVICE`, `WEBHOOK_CONFIGURATION` | their names, when not those of the default installation; set by config/manager |
+| `WEBHOOK_SERVICE`, `WEBHOOK_CONFIGURATION` | their names; config/manager sets them, after an overlay too |
 
 Tracing has variables of its own: [tracing.md](tracing.md).
 

@@ -35,6 +35,9 @@ _log = structlog.get_logger("rbgctl.webhooks.admission")
 TEMPORARY: Final = frozenset({408, 429, 503, 504})
 """Codes with which the API server asks to try again later."""
 
+_NO_ADAPTER = (NotFound, BadRequest, NoKindMatch)
+"""There is none: also when no object can have that name, or the CRD is not installed."""
+
 Advice = Callable[[RawObject, RawObject | None], Iterator[str]]
 
 
@@ -59,9 +62,7 @@ class AdapterGuard:
             adapter = await self._cached.get(kinds.SCALING_ADAPTER, question.adapter)
         except CacheNotSynced:
             return await self._judged_live(question)
-        except NotFound:
-            return None
-        except NoKindMatch:
+        except _NO_ADAPTER:
             return None
         except (ApiError, TransportError) as error:
             raise Unreadable(question, error) from error
@@ -70,7 +71,7 @@ class AdapterGuard:
     async def _judged_live(self, question: Contested) -> FieldError | None:
         try:
             return question.problem(await self._live.get(kinds.SCALING_ADAPTER, question.adapter))
-        except (NotFound, BadRequest, NoKindMatch):
+        except _NO_ADAPTER:
             return None
         except (ApiError, TransportError) as error:
             raise Unreadable(question, error) from error

@@ -33,12 +33,12 @@ NAMESPACE_VARIABLE: Final = "POD_NAMESPACE"
 class WebhookSettings:
     """What the flags say about webhooks.
 
-    enabled: False serves nothing and touches no certificate (WH-13). host: empty for all addresses.
-    namespace: of the Service and of the Secret. configuration: whose caBundles are kept right.
-    cert_dir: files of the server are written there, or read. provided_certificates: tls.crt and tls.key are put there
-    by somebody else, cert-manager for instance, who also fills the caBundles; nothing is generated or patched then.
-    url: how the API server reaches this process when not through the Service, `https://host:port`; only where a CRD
-    lacks its conversion webhook. deprecated_workload_types: False refuses them (DW-7).
+    enabled: False serves nothing and touches no certificate (WH-13). host: empty for all addresses. namespace: of the
+    Service and of the Secret. configuration: whose caBundles are kept right. cert_dir: files of the server are written
+    there, or read. provided_certificates: tls.crt and tls.key are put there by somebody else, cert-manager for
+    instance, who also fills the caBundles; nothing is generated or patched then. url: how the API server reaches this
+    process when not through the Service, `https://host:port`; only where a CRD lacks its conversion webhook.
+    deprecated_workload_types: False refuses them (DW-7).
     """
 
     enabled: bool = True

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import contextlib
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,13 @@ from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient, Patch
 from rbgctl.runtime.errors import ApiError, Forbidden, InternalError
+from rbgctl.runtime.rbac import cluster_role
 from rbgctl.runtime.served_kinds import CRD
-from rbgctl.runtime.testing.asserts import consistently, eventually
+from rbgctl.runtime.testing.asserts import consistently, eventually, update
+from rbgctl.runtime.testing.certificates import Authority
 from rbgctl.runtime.testing.envtest import EnvTest, new_namespace
+from rbgctl.runtime.testing.loopback import free_port
+from rbgctl.webhooks import rights
 from rbgctl.webhooks.certificates.bundles import CONFIGURATION, CONVERTED
 
 V1ALPHA1 = GVK(ROLE_BASED_GROUP.group, "v1alpha1", ROLE_BASED_GROUP.kind)
@@ -66,7 +71,7 @@ async def trusted(installation: Installation) -> None:
 
 
 async def test_first_start(installed: Installation, tmp_path: Path) -> None:
-    """CERT-1 to CERT-3, CERT-6 to CERT-8, CERT-10, WH-1, MGR-10: from nothing to reviews that succeed."""
+    """CERT-1 to CERT-3, CERT-6 to CERT-8, CERT-10, WH-1, WH-6, WH-9, AR-9, MGR-10: from nothing to good reviews."""
     client, namespace = installed.client, installed.namespace
     async with replica(installed, tmp_path / "certs"):
         data = await installed.secret()
@@ -83,8 +88,17 @@ async def test_first_start(installed: Installation, tmp_path: Path) -> None:
         assert await installed.bundles() == [data["ca-cert.pem"]] * len(await installed.bundles())
 
         await converts(client, namespace, "a")
-        with pytest.raises(Forbidden, match=r'admission webhook "vrolebasedgroup.kb.io" denied the request'):
-            await client.create(group(namespace, "bad", dependencies=["nobody"]))
+        # A write in v1alpha1 is converted first and judged as v1alpha2; a dry run is judged all the same.
+        for gvk in (ROLE_BASED_GROUP, V1ALPHA1):
+            for dry in (True, False):
+                with pytest.raises(Forbidden, match=r'admission webhook "vrolebasedgroup.kb.io" denied the request'):
+                    await client.create(group(namespace, "bad", gvk, dependencies=["nobody"]), dry_run=dry)
+        await client.create(group(namespace, "dry"), dry_run=True)
+        assert [o["metadata"]["name"] for o in (await client.list(ROLE_BASED_GROUP, namespace)).items] == ["a"]
+    # Nobody is left to answer, so nothing is written, by whomever.
+    for gvk in (ROLE_BASED_GROUP, V1ALPHA1):
+        with pytest.raises(InternalError, match="webhook"):
+            await client.create(group(namespace, "b", gvk))
 
 
 async def test_replicas_that_start_together_share_one_secret_and_do_not_fight(
@@ -94,10 +108,8 @@ async def test_replicas_that_start_together_share_one_secret_and_do_not_fight(
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(index: int) -> None:
-            port = installed.port if index == 0 else 0
-            await stack.enter_async_context(
-                replica(installed, tmp_path / str(index), leads=index == 0, port=port or await free())
-            )
+            port = installed.port if index == 0 else free_port()
+            await stack.enter_async_context(replica(installed, tmp_path / str(index), leads=index == 0, port=port))
 
         await asyncio.gather(*(start(index) for index in range(3)))
         await trusted(installed)
@@ -109,33 +121,32 @@ async def test_replicas_that_start_together_share_one_secret_and_do_not_fight(
         await converts(installed.client, installed.namespace, "a")
 
 
-async def free() -> int:
-    from rbgctl.runtime.testing.loopback import free_port
+def with_bundle(value: str | None) -> Callable[[RawObject], None]:
+    """An edit that gives the last webhook of an object another caBundle, or none."""
 
-    return free_port()
+    def change(obj: RawObject) -> None:
+        config = client_configs(obj)[-1]
+        config.pop("caBundle", None)
+        if value is not None:
+            config["caBundle"] = value
+
+    return change
 
 
-@pytest.mark.parametrize("bundle", ["", base64.b64encode(b"rubbish").decode()])
-async def test_a_ca_bundle_that_was_tampered_with_is_repaired(
-    installed: Installation, tmp_path: Path, bundle: str
-) -> None:
-    """CERT-9, CERT-10, CERT-12: the leader hears of it, and only what differs is written."""
+async def test_a_ca_bundle_that_was_tampered_with_is_repaired(installed: Installation, tmp_path: Path) -> None:
+    """CERT-9, CERT-10, CERT-12: the leader hears of it; a foreign bundle goes, none at all is filled."""
     client = installed.client
+    foreign = base64.b64encode(Authority("foreign").pem).decode()
     async with replica(installed, tmp_path):
         await trusted(installed)
-        for gvk, key in installed.objects():
-            obj = await client.get(gvk, key)
-            configs = client_configs(obj)
-            configs[-1]["caBundle"] = bundle
-            if not bundle:
-                del configs[-1]["caBundle"]
-            try:
-                await client.update(obj)
-            except ApiError as error:
-                assert "caBundle" in str(error)  # the API server does not even take it
-                continue
-            await trusted(installed)
-        await converts(client, installed.namespace, f"a{len(bundle)}")
+        for bundle in (foreign, None):
+            for gvk, key in installed.objects():
+                before = await client.get(gvk, key)
+                await update(client, gvk, key, with_bundle(bundle))
+                await trusted(installed)
+                after = await client.get(gvk, key)
+                assert after["metadata"]["generation"] == before["metadata"]["generation"] + 2  # ours and that edit
+        await eventually(partial(converts, client, installed.namespace, "a"), lambda _: True, retry=(ApiError,))
 
 
 async def test_a_missing_conversion_stanza_is_added_by_the_leader(installed: Installation, tmp_path: Path) -> None:
@@ -175,3 +186,38 @@ async def test_a_webhook_configuration_that_comes_back_is_trusted_again(
             return "denied the request" in str(caught.value)
 
         await eventually(refused, timeout=20)
+
+
+async def test_the_least_rights_are_enough(installed: Installation, tmp_path: Path) -> None:
+    """RBAC-4, CERT-15: as a service account that may list and watch those objects by name only."""
+    client, namespace = installed.client, installed.namespace
+    role = cluster_role("webhook-secret", rights.SECRET_RULES)
+    meta = {"namespace": namespace, "name": "webhooks"}
+    subjects = [{"kind": "ServiceAccount", **meta}]
+
+    def binding(kind: str, name: str) -> RawObject:
+        where = {"namespace": namespace} if kind == "Role" else {}
+        return {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": f"{kind}Binding",
+            "metadata": {"name": namespace, **where},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": subjects,
+        }
+
+    objects = (
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        cluster_role(f"webhooks-{namespace}", rights.CLUSTER_RULES),
+        binding("ClusterRole", f"webhooks-{namespace}"),
+        {**role, "kind": "Role", "metadata": {"namespace": namespace, "name": "webhook-secret"}},
+        binding("Role", "webhook-secret"),
+    )
+    for obj in objects:
+        await client.create(obj)
+    config = await installed.env.config_for_service_account(namespace, "webhooks")
+    async with replica(installed, tmp_path, config=config):
+        await trusted(installed)
+        for gvk, key in installed.objects():
+            await update(client, gvk, key, with_bundle(None))
+            await trusted(installed)
+        await eventually(partial(converts, client, namespace, "a"), lambda _: True, retry=(ApiError,))

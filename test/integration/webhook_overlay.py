@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 from rbgctl.api.kinds import RESOURCES
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient
+from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.served_kinds import CRD
+from rbgctl.runtime.testing.asserts import update
 from rbgctl.runtime.testing.crds import load_crds
 from rbgctl.runtime.testing.envtest import EnvTest
 from rbgctl.runtime.testing.loopback import free_port
@@ -69,8 +71,8 @@ class Installation:
         await self._reset(CONFIGURATION, CONFIGURATION_KEY)
 
     async def _reset(self, gvk: GVK, key: NN) -> None:
-        live = await self.client.get(gvk, key)
-        await self.client.update(local(live, self.port))
+        """An apply leaves alone what others have written."""
+        await update(self.client, gvk, key, lambda obj: obj.update(local(obj, self.port)))
 
     def configuration(self) -> RawObject:
         return local(webhook_configuration(self.namespace), self.port)
@@ -78,11 +80,13 @@ class Installation:
     async def point_at(self, port: int) -> None:
         """Another replica's port from now on; caBundles stay."""
         self.port = port
-        for gvk, key in self.objects():
-            obj = await self.client.get(gvk, key)
+
+        def change(obj: RawObject) -> None:
             for config in client_configs(obj):
                 config["url"] = f"https://localhost:{port}{urlsplit(config['url']).path}"
-            await self.client.update(obj)
+
+        for gvk, key in self.objects():
+            await update(self.client, gvk, key, change)
 
     def objects(self) -> list[tuple[GVK, NN]]:
         return [*((CRD, NN("", name)) for name in CONVERTED), (CONFIGURATION, CONFIGURATION_KEY)]
@@ -148,17 +152,21 @@ async def replica(
     port: int | None = None,
     lifetimes: Lifetimes | None = None,
     kinds: tuple[GVK, ...] = (),
+    health: str = "0",
+    config: ClusterConfig | None = None,
 ) -> AsyncIterator[Running]:
-    """A manager that serves webhooks and caches `kinds`, from its start until the end of the block."""
-    env = installation.env
+    """A manager that serves webhooks and caches `kinds`, from its start until the end of the block; as admin unless a
+    config is given.
+    """
     options = ManagerOptions(
         user_agent=lambda product: f"{product}/v0 (test)",
         first_list_jitter=0.0,
         watch_timeout=(5.0, 6.0),
+        health_address=health,
         graceful_shutdown=5.0,
         elector=None if leads else lambda _: Standby(),
     )
-    manager = Manager(env.config, options, resources=RESOURCES)
+    manager = Manager(config or installation.env.config, options, resources=RESOURCES)
     for gvk in kinds:
         manager.need(gvk)
     settings = WebhookSettings(

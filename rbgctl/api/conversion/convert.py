@@ -8,7 +8,7 @@ that costs little. What is kept is found, not listed: an object of an odd shape 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from rbgctl.api import annotations as a
@@ -67,12 +67,7 @@ class _Form:
 
 _ANY_PATTERN: Final = ("standalonePattern", "leaderWorkerPattern", "customComponentsPattern")
 
-_LOST_IN_V1ALPHA1: Final = Rules(
-    defaults={
-        "podManagementPolicy": PARALLEL,
-        "baseDelaySeconds": RESTART_BASE_DELAY_SECONDS,
-        "maxDelaySeconds": RESTART_MAX_DELAY_SECONDS,
-    },
+_LOST_IN_DIFFERING_ROLE: Final = Rules(
     exact={
         "restartPolicy": "restartPolicyConfig",
         **dict.fromkeys(set(DERIVED) - {a.GROUP_EXCLUSIVE_TOPOLOGY}, a.CONVERSION_POD_GROUP_POLICY),
@@ -81,6 +76,15 @@ _LOST_IN_V1ALPHA1: Final = Rules(
         "templateRef": ("template",),
         **{key: tuple(k for k in _ANY_PATTERN[1:] if k != key) for key in _ANY_PATTERN},
     },
+)
+_LOST_IN_V1ALPHA1: Final = replace(
+    _LOST_IN_DIFFERING_ROLE,
+    defaults={
+        "podManagementPolicy": PARALLEL,
+        "baseDelaySeconds": RESTART_BASE_DELAY_SECONDS,
+        "maxDelaySeconds": RESTART_MAX_DELAY_SECONDS,
+    },
+    differing=_LOST_IN_DIFFERING_ROLE,
 )
 _LOST_IN_V1ALPHA2: Final = Rules(
     # In v1alpha1 these only repeat a field, and where they contradict it the field counts.

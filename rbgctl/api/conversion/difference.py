@@ -33,12 +33,14 @@ class Rules:
     """What is different between two forms without a loss, and which fields hang together.
 
     ignored: keys of string maps that are never kept. defaults: values that the API server fills in when there is
-    nothing. exact: by key, the sibling whose value must not have changed. present: by key, siblings that must be there,
-    or be absent, as they were.
+    nothing. differing: rules for list items that differ at all; without defaults there, a write stores what was stored.
+    exact: by key, the sibling whose value must not have changed. present: by key, siblings that must be there, or be
+    absent, as they were.
     """
 
     ignored: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    differing: "Rules | None" = None
     exact: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -61,7 +63,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], rules: Rules
 
 
 def _entry(key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rules) -> Tree | list[Any] | None:
-    if key in STRING_MAPS and isinstance(old or {}, dict) and isinstance(new or {}, dict):
+    if key in STRING_MAPS and isinstance(old, dict | None) and isinstance(new, dict | None):
         if new is None or new:
             return difference(old or {}, new or {}, rules)
         if old and all(k in rules.ignored for k in old):
@@ -69,8 +71,7 @@ def _entry(key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rul
     elif isinstance(old, dict) and isinstance(new, dict):
         return difference(old, new, rules)
     elif isinstance(old, list) and isinstance(new, list) and (names := _names(old)) and names == _names(new):
-        changes = ((name, difference(o, n, rules)) for name, o, n in zip(names, old, new, strict=True))
-        return {name: change for name, change in changes if change}
+        return _item_changes(names, old, new, rules)
     if _same(old, new) or (old is None and key in rules.defaults and _same(rules.defaults[key], new)):
         return None
     leaf: list[Any] = [_quoted(old), [] if new is None else [new]]
@@ -82,6 +83,14 @@ def _entry(key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rul
     if tied:
         leaf.append(tied)
     return leaf
+
+
+def _item_changes(names: list[str], old: list[Any], new: list[Any], rules: Rules) -> Tree:
+    tree: Tree = {}
+    for name, before, after in zip(names, old, new, strict=True):
+        if change := difference(before, after, rules):
+            tree[name] = difference(before, after, rules.differing) if rules.differing else change
+    return tree
 
 
 def merged(current: dict[str, Any], tree: Tree) -> dict[str, Any]:

@@ -40,8 +40,7 @@ def set_down(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], An
     if not isinstance(spec, dict):
         return visible, {"template": fields} if fields else None, problems
     out = _replicas(spec)
-    group = spec.get("groupTemplate")
-    template = spec_down(group.get("spec") if isinstance(group, dict) else None, fields)
+    template = spec_down(_group_template(spec).get("spec"), fields)
     if template is not None:
         out["template"] = template
     return visible, out, problems
@@ -53,13 +52,12 @@ def with_inherited(annotations: dict[str, Any], spec: Any, converted: Any) -> An
     `converted` is the spec that the set's v1alpha1 form converts to. A set that the Go operator stored has them on
     itself alone; its template gets them with the next write in v1alpha1, so their absence is not kept. CV-42
     """
-    try:
-        group, wanted = spec["groupTemplate"], converted["groupTemplate"]["annotations"]
-        own = group.get("annotations") or {}
-        missing = {k: v for k, v in wanted.items() if k not in own and annotations.get(k) == v}
-        return {**spec, "groupTemplate": {**group, "annotations": {**own, **missing}}} if missing else spec
-    except (AttributeError, KeyError, TypeError):
+    group, wanted = _group_template(spec), _group_template(converted).get("annotations", {})
+    own = {} if group.get("annotations") is None else group["annotations"]
+    if not group or not isinstance(own, dict):
         return spec
+    missing = {k: v for k, v in wanted.items() if k not in own and annotations.get(k) == v}
+    return {**spec, "groupTemplate": {**group, "annotations": {**own, **missing}}} if missing else spec
 
 
 def set_status(status: Any) -> Any:
@@ -67,6 +65,11 @@ def set_status(status: Any) -> Any:
     if not isinstance(status, dict):
         return None
     return {key: value for key in _STATUS if (value := status.get(key)) is not None}
+
+
+def _group_template(spec: Any) -> RawObject:
+    group = spec.get("groupTemplate") if isinstance(spec, dict) else None
+    return group if isinstance(group, dict) else {}
 
 
 def _replicas(spec: RawObject) -> RawObject:

@@ -41,8 +41,9 @@ class Contested:
 def contested(old: RoleBasedGroup, new: RoleBasedGroup) -> list[Contested]:
     """The roles whose adapters have to be looked at before an update is accepted. VAL-3, steps 1 and 2"""
     found: list[Contested] = []
+    stored = {role.name: role for role in old.roles}
     for index, role in enumerate(new.roles):
-        before = old.role(role.name)
+        before = stored.get(role.name)
         if not (role.scaling_adapter and role.scaling_adapter.enable) or before is None:
             continue
         if role.replicas is None or before.replicas == role.replicas:

@@ -19,9 +19,11 @@ _FULL: Final = 100.0
 def policy_advice(policy: RawObject, group: RawObject | None) -> Iterator[str]:
     """Warnings about a CoordinatedPolicy. CP-1, CP-3, POL-20, POL-21"""
     roles = role_names(group)
-    if group is None:
+    if group is None and group_of(policy) == name_of(policy):
         name = shown(name_of(policy))
         yield f'metadata.name: no RoleBasedGroup "{name}" exists here; a policy needs the name of its group'
+    elif group is None:
+        yield f'spec.targetRoleBasedGroup.name: no RoleBasedGroup "{shown(group_of(policy))}" exists here'
     for index, entry in enumerate(_list(_map(policy.get("spec")).get("policies"))):
         path, rule = f"spec.policies[{index}]", _map(entry)
         named = [name for name in _list(rule.get("roles")) if isinstance(name, str)]
@@ -112,7 +114,7 @@ def group_of(obj: RawObject) -> str:
     spec = _map(obj.get("spec"))
     match obj.get("kind"):
         case kinds.KIND_COORDINATED_POLICY:
-            return name_of(obj)
+            return str(_map(spec.get("targetRoleBasedGroup")).get("name") or name_of(obj))
         case kinds.KIND_SCALING_ADAPTER:
             return str(_map(spec.get("scaleTargetRef")).get("name") or "")
         case kinds.KIND_WARMUP:

@@ -1,12 +1,16 @@
 """Dependencies between roles: unknown names and cycles. VLD-25, RBG-64"""
 
-from collections.abc import Iterator, Mapping, Set
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Final
 
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup
 from rbgctl.api.validation.problem import FieldError, shown
 
-UNKNOWN = "unknown dependency"
-CYCLE = "dependency cycle"
+UNKNOWN: Final = "unknown dependency"
+CYCLE: Final = "dependency cycle"
+SHOWN_STEPS: Final = 6
+"""Roles of a cycle that a message names."""
 
 
 def dependencies(group: RoleBasedGroup) -> list[FieldError]:
@@ -32,7 +36,7 @@ def dependencies(group: RoleBasedGroup) -> list[FieldError]:
 def all_dependency_problems(group: RoleBasedGroup) -> list[FieldError]:
     """Every unknown name, and every role that stands on a cycle of known ones."""
     known = {role.name: set(role.dependencies or ()) for role in group.roles}
-    looping = cycles({name: wanted & known.keys() for name, wanted in known.items()})
+    looping = cycles(known)
     return unknown_dependencies(group) + [
         FieldError(
             f"spec.roles[{index}].dependencies",
@@ -64,36 +68,74 @@ def unknown_dependencies(group: RoleBasedGroup) -> list[FieldError]:
 
 
 def cycles(graph: Mapping[str, Set[str]]) -> dict[str, list[str]]:
-    """Every node on a cycle with the nodes of a shortest cycle through it, from itself back to itself."""
-    left = dict(graph)
-    while free := {name for name, wanted in left.items() if not wanted & left.keys()}:
-        left = {name: wanted for name, wanted in left.items() if name not in free}
-    while idle := left.keys() - {target for wanted in left.values() for target in wanted}:
-        left = {name: wanted for name, wanted in left.items() if name not in idle}
+    """Every node on a cycle with the way along a cycle from itself, back to itself if that is not too long to show.
+
+    Time grows with the number of edges: a group may have thousands of roles in one chain.
+    """
     found: dict[str, list[str]] = {}
-    for name in sorted(left):
-        if name in found:
-            continue
-        path = _way_back(left, name)
-        for at, member in enumerate(path[:-1]):
-            found.setdefault(member, [*path[at:-1], *path[:at], member])
+    for part in _loops(graph):
+        inside = {name: sorted(graph[name] & part) for name in part}
+        for name in sorted(part):
+            if name in found:
+                continue
+            ring = _way_back(inside, name)
+            for at, member in enumerate(ring):
+                found.setdefault(member, _along(ring, at))
     return found
 
 
-def _way_back(graph: Mapping[str, Set[str]], start: str) -> list[str]:
-    """The shortest way from `start` to itself; empty when there is none: it only lies between two cycles."""
+def _along(ring: Sequence[str], at: int) -> list[str]:
+    steps = min(len(ring), SHOWN_STEPS)
+    way = [ring[(at + step) % len(ring)] for step in range(steps)]
+    return [*way, ring[at] if steps == len(ring) else "..."]
+
+
+def _loops(graph: Mapping[str, Set[str]]) -> list[set[str]]:
+    """Sets of nodes that all reach each other, without single nodes that do not depend on themselves (Kosaraju)."""
+    known = {name: [target for target in wanted if target in graph] for name, wanted in graph.items()}
+    wanting: dict[str, list[str]] = {name: [] for name in graph}
+    for name, targets in known.items():
+        for target in targets:
+            wanting[target].append(name)
+    seen: set[str] = set()
+    finished = [node for name in known for node in _finished(known, name, seen)]
+    seen.clear()
+    parts = [set(_finished(wanting, name, seen)) for name in reversed(finished)]
+    return [part for part in parts if len(part) > 1 or any(name in known[name] for name in part)]
+
+
+def _finished(graph: Mapping[str, Sequence[str]], start: str, seen: set[str]) -> list[str]:
+    """What is reached from `start` and not among `seen`, each node after what is reached through it."""
+    if start in seen:
+        return []
+    seen.add(start)
+    done: list[str] = []
+    path = [(start, iter(graph[start]))]
+    while path:
+        name, left = path[-1]
+        for target in left:
+            if target not in seen:
+                seen.add(target)
+                path.append((target, iter(graph[target])))
+                break
+        else:
+            done.append(name)
+            path.pop()
+    return done
+
+
+def _way_back(graph: Mapping[str, Sequence[str]], start: str) -> list[str]:
+    """A shortest cycle through `start`, which lies on one; it begins with `start`."""
     came_from: dict[str, str] = {}
-    reached = [start]
+    reached = deque([start])
     while reached:
-        following: list[str] = []
-        for name in reached:
-            for target in sorted(graph.get(name, set()) & graph.keys()):
-                if target == start:
-                    return [*reversed(list(_back(came_from, name))), start]
-                if target not in came_from:
-                    came_from[target] = name
-                    following.append(target)
-        reached = following
+        name = reached.popleft()
+        for target in graph[name]:
+            if target == start:
+                return [*reversed(list(_back(came_from, name)))]
+            if target not in came_from:
+                came_from[target] = name
+                reached.append(target)
     return []
 
 

@@ -35,6 +35,8 @@ from rbgctl.api.validation.workload_kinds import deprecated_types
 from rbgctl.machinery.dns_label import dns_label_problem
 from rbgctl.machinery.gvk import RawObject
 
+MAX_ERRORS: Final = 100
+"""Problems that one refusal names: nobody reads more, and the API server has to pass them on."""
 TEMPLATE: Final = "spec.groupTemplate."
 """Where a group stands inside a set."""
 
@@ -48,8 +50,10 @@ class Judgement:
 
     @property
     def refusal(self) -> str:
-        """One text for all errors, empty when there are none. VAL-9"""
-        return aggregate(self.errors) if self.errors else ""
+        """One text for all errors, empty when there are none; of very many the first ones. VAL-9"""
+        if len(self.errors) <= MAX_ERRORS:
+            return aggregate(self.errors) if self.errors else ""
+        return aggregate([*self.errors[:MAX_ERRORS], f"and {len(self.errors) - MAX_ERRORS} more"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,8 @@ def judge_group_update(
     errors += adapters
     if not deprecated_types_enabled and (text := deprecated_types(group)):
         errors.append(text)
-    settled = _spared(settle(_new_rules(new), _new_rules(old)), old.group)
+    found = _new_rules(new)
+    settled = _spared(settle(found, _new_rules(old) if found else ()), old.group)
     warned = [*tolerated, *settled.tolerated, *_template_rules(group)]
     return Judgement([*errors, *settled.refused], bounded([*map(str, warned), *group_advice(group)]))
 
@@ -204,7 +209,8 @@ def judge_set_update(old: SetView, new: SetView, *, deprecated_types_enabled: bo
     errors: list[FieldError | str] = []
     if not deprecated_types_enabled and (text := deprecated_types(new.child.group, TEMPLATE)):
         errors.append(text)
-    settled = _spared(settle(_set_rules(new), _set_rules(old)), old.child.group)
+    found = _set_rules(new)
+    settled = _spared(settle(found, _set_rules(old) if found else ()), old.child.group)
     tolerated = [*settled.tolerated]
     for problem in settled.refused:
         if rollout_budgets.scaled_below_partition(problem, old.child.group, new.child.group):

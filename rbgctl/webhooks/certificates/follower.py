@@ -14,6 +14,7 @@ import structlog
 
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock
+from rbgctl.runtime.config import ConfigError
 from rbgctl.runtime.errors import ApiError, TransportError
 from rbgctl.webhooks.certificates.authority import fault_of_leaf
 from rbgctl.webhooks.certificates.bootstrap import Place, Wake, jittered
@@ -73,7 +74,7 @@ class Follower:
             await self._sleep(pause)
             try:
                 up_to_date = await self.look()
-            except (ApiError, TransportError, OSError) as error:
+            except (ApiError, TransportError, ConfigError, OSError) as error:
                 _log.warning("cannot follow the webhook certificates", error=str(error))
                 period = min(self._place.lifetimes.poll, self._place.lifetimes.retry)
             else:

@@ -48,7 +48,7 @@ class Lifetimes:
     @property
     def settle(self) -> float:
         """Seconds that API servers get to learn of a new caBundle before anything is served that needs it."""
-        return min(30.0, self.shortest.total_seconds() / 60)
+        return min(30.0, self.shortest.total_seconds() / 20)
 
     @property
     def overlap(self) -> float:

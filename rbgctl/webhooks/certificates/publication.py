@@ -40,12 +40,9 @@ class Publisher:
         """Make all objects trust; how many had to be changed. Up to five attempts each, the CRDs before the
         configuration, which is left alone when one of them fails. Raises NotPublished.
         """
-        stages = (
-            [o for o in self._objects if o[0] != CONFIGURATION],
-            [o for o in self._objects if o[0] == CONFIGURATION],
-        )
         changed = 0
-        for stage in stages:
+        for is_last in (False, True):
+            stage = [o for o in self._objects if (o[0] == CONFIGURATION) == is_last]
             results = await asyncio.gather(*(self._persist(gvk, key, trust) for gvk, key in stage))
             failures = [r for r in results if isinstance(r, str)]
             if failures:

@@ -281,6 +281,15 @@ def test_policies_that_work(strategy: dict[str, Any]) -> None:
     assert list(companions.policy_advice(policy(**strategy), GROUP)) == []
 
 
+def test_policies_whose_group_is_not_there() -> None:  # CP-1 POL-20
+    assert next(iter(companions.policy_advice(policy(), None))).startswith('metadata.name: no RoleBasedGroup "shop"')
+    named = policy()
+    named["spec"]["targetRoleBasedGroup"] = {"name": "other"}
+    assert companions.group_of(named) == "other"
+    told = next(iter(companions.policy_advice(named, None)))
+    assert told == 'spec.targetRoleBasedGroup.name: no RoleBasedGroup "other" exists here'
+
+
 def test_scaling_adapters() -> None:  # ADP-20
     obj: RawObject = {
         "kind": "RoleBasedGroupScalingAdapter",

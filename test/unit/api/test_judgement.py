@@ -200,12 +200,12 @@ BROKEN: dict[str, tuple[RawObject, str, str]] = {
     "conversion data of a wrong shape": (
         group(annotations={COORDINATION: '[{"name": "x", "roles": "a"}]'}),
         f'metadata.annotations["{COORDINATION}"]',
-        "[0].roles should be a list of role names",
+        "[0].roles is not a list",
     ),
     "conversion policy of a wrong shape": (
         group(annotations={POD_GROUP_POLICY: '{"kubeScheduling": {"scheduleTimeoutSeconds": "x"}}'}),
         f'metadata.annotations["{POD_GROUP_POLICY}"]',
-        "kubeScheduling.scheduleTimeoutSeconds should be an integer",
+        "kubeScheduling.scheduleTimeoutSeconds is not an integer",
     ),
     "wrong type": (
         group(role(replicas="many")),
@@ -260,7 +260,7 @@ TEMPLATES: dict[str, tuple[RawObject, str, str]] = {
 
 @pytest.mark.parametrize(("raw", "path", "text"), [*BROKEN.values(), *TEMPLATES.values()], ids=[*BROKEN, *TEMPLATES])
 def test_new_groups_that_no_controller_could_work_with_are_refused(raw: RawObject, path: str, text: str) -> None:
-    """GRP-60, GRP-61, IMP-6, NAM-30, VLD-20, VLD-21, VLD-22, VLD-25, A1-14"""
+    """GRP-60, GRP-61, IMP-6, NAM-30, VAL-20, VLD-20, VLD-21, VLD-22, VLD-25, A1-14"""
     judged = created(raw)
     assert any(found.startswith(f"{path}: ") and text in found for found in texts(judged)), texts(judged)
     assert judged.refusal == texts(judged)[0] if len(judged.errors) == 1 else judged.refusal.startswith("[")
@@ -349,7 +349,9 @@ def test_a_new_name_must_be_a_dns_label(name: str, detail: str) -> None:
 
 
 def test_budgets_are_checked_on_every_write() -> None:
-    """VAL-2, VLD-2: what was wrong before is refused all the same; unavailable rounds up when there is no surge."""
+    """VAL-2, VAL-2a, VAL-2b, VAL-2c, VAL-2d, VLD-2: what was wrong before is refused all the same; unavailable rounds
+    up when there is no surge.
+    """
     raw = group(role(**rolling(maxSurge="x", maxUnavailable="1", partition="y")))
     path = "spec.roles[0].rolloutStrategy.rollingUpdate"
     for judged in (created(raw), updated(raw, labelled(raw))):
@@ -369,7 +371,7 @@ def test_budgets_are_checked_on_every_write() -> None:
 
 
 @pytest.mark.parametrize(("partition", "replicas"), [("50%", 1), ("100%", 4), (3, 3)])
-def test_a_partition_must_leave_something_to_update(partition: Any, replicas: int) -> None:  # VAL-2 VLD-3
+def test_a_partition_must_leave_something_to_update(partition: Any, replicas: int) -> None:  # VAL-2e VLD-3
     raw = group(role(replicas=replicas, **rolling(partition=partition)))
     path = "spec.roles[0].rolloutStrategy.rollingUpdate.partition"
     assert texts(created(raw)) == [f"{path}: {partition} must be less than replicas {replicas}"]
@@ -404,7 +406,7 @@ HINTS = (
     "kind", ["apps/v1/StatefulSet", "apps/v1/Deployment", "leaderworkerset.x-k8s.io/v1/LeaderWorkerSet"]
 )
 def test_deprecated_types_are_refused_when_they_are_off(kind: str) -> None:
-    """VAL-4, VLD-5, TV-8: on every write; a second role shares the hint."""
+    """VAL-4, VLD-5, DW-3: on every write; a second role shares the hint."""
     raw = group(role(annotations={WORKLOAD_TYPE: kind}))
     text = f'spec.roles[0] (role "a"): workload type "{kind}" is deprecated and not enabled on this cluster'
     for judged in (
@@ -419,6 +421,8 @@ def test_deprecated_types_are_refused_when_they_are_off(kind: str) -> None:
     both = created(raw, deprecated_types_enabled=False).refusal
     assert both.startswith(f'[{text}, spec.roles[1] (role "b"): workload type "{kind}" is deprecated')
     assert both.count(HINTS[0]) == 1
+    old_name = group(role(annotations={WORKLOAD_TYPE: "workloads.x-k8s.io/v1alpha1/InstanceSet"}))
+    assert created(old_name, deprecated_types_enabled=False).errors == []
     gone = group(role("c"))
     assert updated(raw, gone, deprecated_types_enabled=False).errors == []
 
@@ -557,3 +561,22 @@ def test_stored_shapes_of_old_releases_are_read() -> None:
     judged = created(group(role(leaderWorkerPattern=pattern)))
     assert judged.errors == []
     assert any("is retired and read as" in warning for warning in judged.warnings)
+
+
+def test_cycles_of_thousands_of_roles_are_found_in_time() -> None:
+    """A chain is no cycle; closed, all its roles are on one, and the message stays readable."""
+    count = 3000
+    chain = group(*(role(f"r{n}", dependencies=[f"r{n + 1}"] if n + 1 < count else []) for n in range(count)))
+    assert created(chain).errors == []
+    chain["spec"]["roles"][-1]["dependencies"] = ["r0"]
+    judged = created(chain)
+    assert len(judged.errors) == count
+    assert "(r0 -> r1 -> r2 -> r3 -> r4 -> r5 -> ...)" in texts(judged)[0]
+    assert judged.refusal.endswith(f", and {count - 100} more]")
+
+
+def test_only_roles_on_a_cycle_are_named() -> None:  # VLD-25 RBG-64
+    """Two cycles and what lies between, before and behind them."""
+    wanted = {"a": ["b"], "b": ["a", "c"], "c": ["d"], "d": ["e"], "e": ["d"], "f": ["a"], "g": []}
+    judged = created(group(*(role(name, dependencies=targets) for name, targets in wanted.items())))
+    assert [error.role for error in judged.errors if not isinstance(error, str)] == ["a", "b", "d", "e"]

@@ -11,10 +11,11 @@ import pytest
 from rbgctl.api import kinds
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.machinery.selectors import LabelSelector
-from rbgctl.runtime.admission import RAW, AdmissionRequest, AdmissionResponse, Validating, Validator
+from rbgctl.runtime.admission import RAW, AdmissionEndpoint, AdmissionRequest, AdmissionResponse, Validating, Validator
 from rbgctl.runtime.cache import CacheNotStarted
 from rbgctl.runtime.client_protocols import ObjectList
 from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TooManyRequests, TransportError
+from rbgctl.runtime.webhook_call import Call
 from rbgctl.webhooks.admission import validators
 
 TEMPLATE = {"spec": {"containers": [{"name": "c", "image": "i"}]}}
@@ -197,6 +198,39 @@ async def test_the_toggle_reaches_both_validators() -> None:  # VAL-4 VAL-4s DW-
                 answer = await asked(table[kind], "UPDATE" if old else "CREATE", new, old)
                 assert answer.allowed is on
                 assert on or answer.status["code"] == 403
+
+
+async def test_a_denial_on_the_wire() -> None:  # TV-8 AR-3 AR-4
+    roles = [
+        {"name": "a", "replicas": 3, "rolloutStrategy": {"rollingUpdate": {"partition": 3}}},
+        {"name": "b", "replicas": 3, "rolloutStrategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}},
+    ]
+    for role in roles:
+        role["standalonePattern"] = {"template": TEMPLATE}
+    new = {"metadata": {"name": "shop", "namespace": "n"}, "spec": {"roles": roles}}
+    review = {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {"uid": "u-1", "operation": "CREATE", "object": new, "kind": {}, "namespace": "n"},
+    }
+    validator = validators(Objects(), Objects())[kinds.ROLE_BASED_GROUP]
+    answer = await AdmissionEndpoint(Validating(validator, RAW))(Call(orjson.dumps(review), "application/json"))
+    path = "rolloutStrategy.rollingUpdate"
+    assert answer.status == 200
+    assert orjson.loads(answer.body) == {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": {
+            "uid": "u-1",
+            "allowed": False,
+            "status": {
+                "code": 403,
+                "reason": "Forbidden",
+                "message": f"[spec.roles[0].{path}.partition: 3 must be less than replicas 3,"
+                f" spec.roles[1].{path}: maxSurge and maxUnavailable cannot both be 0]",
+            },
+        },
+    }
 
 
 async def test_the_name_of_the_object_counts() -> None:

@@ -1,8 +1,8 @@
 """Groups and sets as the Go operator served them in both versions, against ours.
 
-test/golden/versions.jsonl holds what a real API server answered under that operator: `v1alpha2` is the stored form (with
-the values that the schema fills in on reading), `v1alpha1` what its webhook made of it, `input` the manifest where that
-was v1alpha1. Every difference is one of those named here, each by the rule that asks for it.
+test/golden/versions.jsonl holds what a real API server answered under that operator: `v1alpha2` is the stored form
+(with the values that the schema fills in on reading), `v1alpha1` what its webhook made of it, `input` the manifest
+where that was v1alpha1. Every difference is one of those named here, each by the rule that asks for it.
 """
 
 import copy

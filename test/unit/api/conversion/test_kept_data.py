@@ -165,6 +165,13 @@ def test_usual_objects_carry_no_data(case: str) -> None:
         assert "annotations" not in down(usual)["metadata"]
 
 
+def test_a_native_role_keeps_even_values_that_the_schema_fills_in() -> None:
+    """A1-14: they are stored when the object is created in v1alpha2, and a v1alpha1 write then has nothing to store."""
+    config = {"type": "None", "baseDelaySeconds": 30, "maxDelaySeconds": 600}
+    role = {"name": "w", "podManagementPolicy": "Parallel", "leaderWorkerPattern": {"restartPolicyConfig": config}}
+    assert up(down(group(V2, role))) == group(V2, role)
+
+
 def test_data_is_compact_json_by_role_name() -> None:
     """CV-51"""
     before = group(
@@ -186,7 +193,7 @@ def test_data_follows_its_role() -> None:
     read["spec"]["roles"] = [c, {**b, "name": "new"}, b]
     assert a["name"] == "a"
     found = {r["name"]: r.get("podManagementPolicy") for r in up(read)["spec"]["roles"]}
-    assert found == {"c": "OrderedReady", "new": None, "b": None}
+    assert found == {"c": "OrderedReady", "new": None, "b": "Parallel"}
 
 
 def edited(role: Role, change: Callable[[Role], Any], direction: str = "v1alpha1") -> Role:
