@@ -57,7 +57,7 @@ def test_every_controller_of_the_manager_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("controller", sorted(OWN))
 async def test_a_controller_sends_its_own_name(scripted: ScriptedServer, controller: str) -> None:
-    """MGR-5, MGR-6, RT-ID-04, RT-ID-05: as User-Agent; a plain write says no other manager, an apply is forced, as rbg."""
+    """MGR-5, MGR-6, RT-ID-04, RT-ID-05: as User-Agent; plain writes name no manager, an apply is forced, as rbg."""
     manager = build(ClusterConfig(scripted.url), ManagerOptions())
     client = client_of(manager, controller)
     name = OWN[controller].partition("/")[0]

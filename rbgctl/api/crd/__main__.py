@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 
 from rbgctl.api.crd.definitions import DEFINITIONS, Definition, manifest
+from rbgctl.api.crd.references import REFERENCES
 from rbgctl.api.kinds import GROUP
 
 _HEADER: Final = "# Made by `make manifests` from the models in rbgctl/api. Do not edit.\n"
@@ -17,34 +18,6 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         # Anchors would save space, but nobody could read a schema that refers to another place.
         return True
-
-
-REFERENCES: Final = {
-    "nameReference": [
-        {
-            "kind": "Service",
-            "version": "v1",
-            "fieldSpecs": [
-                {
-                    "kind": "CustomResourceDefinition",
-                    "group": "apiextensions.k8s.io",
-                    "version": "v1",
-                    "path": "spec/conversion/webhook/clientConfig/service/name",
-                }
-            ],
-        }
-    ],
-    "namespace": [
-        {
-            "kind": "CustomResourceDefinition",
-            "group": "apiextensions.k8s.io",
-            "version": "v1",
-            "path": "spec/conversion/webhook/clientConfig/service/namespace",
-            "create": False,
-        }
-    ],
-}
-"""The conversion webhook follows its Service when an overlay renames it (DEP-1)."""
 
 
 def rendered() -> dict[str, str]:

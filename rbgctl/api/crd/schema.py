@@ -134,7 +134,7 @@ def _constraints(note: Schema) -> JSONSchema:
 @cache
 def _field_docs(model: type[Model]) -> dict[str, str]:
     """Docstrings that stand under the fields of a class and of the models it extends."""
-    docs = {}
+    docs: dict[str, str] = {}
     for base in model.__bases__:
         if issubclass(base, Model) and base is not Model:
             docs |= _field_docs(base)
