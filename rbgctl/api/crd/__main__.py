@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from rbgctl.api.crd.definitions import DEFINITIONS, Definition, manifest
+from rbgctl.api.crd.references import REFERENCES
 from rbgctl.api.kinds import GROUP
 
 _HEADER: Final = "# Made by `make manifests` from the models in rbgctl/api. Do not edit.\n"
@@ -32,8 +33,9 @@ def rendered() -> dict[str, str]:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": sorted(_path(d) for d in DEFINITIONS if d.reconciled),
+        "configurations": ["kustomizeconfig.yaml"],
     }
-    return {**pages, "kustomization.yaml": _page(kustomization)}
+    return {**pages, "kustomization.yaml": _page(kustomization), "kustomizeconfig.yaml": _page(REFERENCES)}
 
 
 def _path(definition: Definition) -> str:
