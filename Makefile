@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: core-types run test test-unit test-nightly bench-runtime lint fmt manifests verify requirements controlplane clean help
+.PHONY: core-types rights run test test-unit test-nightly bench-runtime lint fmt manifests verify requirements controlplane clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ test-nightly: $(READY) controlplane ## the long property and chaos runs
 bench-runtime: $(READY) controlplane ## what rbgctl.runtime costs with 10 000 pods; ARGS="--json FILE", ARGS=--small
 	PYTHONPATH=test $(BIN)/python -m bench.runtime $(ARGS)
 
+rights: $(READY) controlplane ## which rights of the manager nothing uses, and why those are granted
+	$(PYTEST) test/cluster/test_rights.py -s -q $(ARGS)
+
 lint: $(READY) ## ruff, mypy --strict and the import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,13 +42,15 @@ fmt: $(READY) ## format and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-manifests: $(READY) ## regenerate config/crd and config/rbac from the code
+manifests: $(READY) ## regenerate config/crd, config/rbac and config/webhook from the code
 	$(BIN)/python -m rbgctl.api.crd
-	$(BIN)/python -m rbgctl.rbac
+	$(BIN)/python -m rbgctl.manifests
+	$(BIN)/python -m rbgctl.flags_page > docs/flags.md
 
 verify: $(READY) ## fail when generated files differ from the code
 	$(BIN)/python -m rbgctl.api.crd --check
-	$(BIN)/python -m rbgctl.rbac --check
+	$(BIN)/python -m rbgctl.manifests --check
+	$(BIN)/python -m rbgctl.flags_page | diff - docs/flags.md
 
 core-types: ## regenerate how Go encodes core/v1 types, after a change of the Kubernetes version (needs Go)
 	cd hack/controlplane && go run ./typeschema > ../../rbgctl/planning/core_types.json

@@ -1,25 +1,28 @@
 """Composition root: from flags to a running manager with all controllers."""
 
 import asyncio
+import os
 import platform
 import sys
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import structlog
 import uvloop
 
-from rbgctl import __version__, splitting
+from rbgctl import splitting
 from rbgctl.api import identity
-from rbgctl.api.kinds import RESOURCES, ROLE_BASED_GROUP, ROLE_INSTANCE, ROLE_INSTANCE_SET, resource
+from rbgctl.api.kinds import ENGINE_RUNTIME_PROFILE, GROUP, RESOURCES, resource
 from rbgctl.api.labels import GROUP_NAME
+from rbgctl.build_info import BuildInfo
 from rbgctl.controllers.group import controller as group
 from rbgctl.controllers.instance import controller as instance
 from rbgctl.controllers.instanceset import controller as instanceset
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.machinery.selectors import LabelSelector
+from rbgctl.manager_options import ManagerOptions
+from rbgctl.manager_options import check_flags as check_flags_of
 from rbgctl.runtime import config as cluster_config
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.cache import CacheNotSynced
@@ -31,14 +34,16 @@ from rbgctl.runtime.errors import ApiError, Forbidden, NotFound, TransportError
 from rbgctl.runtime.http_server import AddressError, parse_address
 from rbgctl.runtime.kind_options import WATCH_TIMEOUT, CacheDefaults, NamespaceOptions, only_in
 from rbgctl.runtime.leaderelection import ElectionConfig, new_identity
-from rbgctl.runtime.log import LEVELS, configure_logging
+from rbgctl.runtime.log import configure_logging
 from rbgctl.runtime.manager import LeaderElectionLost, Manager, ShutdownTimeout
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import shutdown_budget
 from rbgctl.runtime.served_kinds import CRD
-from rbgctl.runtime.sharding.leases import MAX_SHARDS
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
+from rbgctl.webhooks import wiring
+from rbgctl.webhooks.certificates.bootstrap import BootstrapFailed
+from rbgctl.webhooks.wiring import WebhookSettings
 
 _log = structlog.get_logger("rbgctl.manager")
 
@@ -64,6 +69,11 @@ EXPECTED: Final = (
 )
 """What may end a manager without a defect in it: said in one line."""
 
+SERVICE_VARIABLE: Final = "WEBHOOK_SERVICE"
+CONFIGURATION_VARIABLE: Final = "WEBHOOK_CONFIGURATION"
+"""Names of objects of the installation; kustomize keeps them right whatever prefix an overlay puts before them."""
+
+BUILD: Final = BuildInfo.of_this_program()
 LEADER_TOLERANCE: Final = 20.0
 RESTRICTED: Final = {
     GVK(group, "v1", kind): NamespaceOptions(labels=LabelSelector.has(GROUP_NAME))
@@ -71,48 +81,19 @@ RESTRICTED: Final = {
 }
 """Of these kinds only what belongs to a group is listed and watched, whoever caches them (RT-ID-09)."""
 
-REQUIRED: Final = (ROLE_BASED_GROUP, ROLE_INSTANCE_SET, ROLE_INSTANCE)
+ALSO_CHECKED: Final = {identity.CONTROLLER_GROUP: (ENGINE_RUNTIME_PROFILE,)}
+"""Kinds that must be there for a controller besides those it watches (MGR-11)."""
 
 
 class StartUpError(Exception):
     """The manager cannot run here; the text is one line that says what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagerOptions:
-    """The flags of `rbgctl manager` (02 §11.1). Durations in seconds; watch_timeout None draws 5-10 minutes."""
-
-    kubeconfig: str = ""
-    metrics_bind_address: str = "0"
-    metrics_secure: bool = True
-    metrics_cert_path: str = ""
-    metrics_cert_name: str = "tls.crt"
-    metrics_cert_key: str = "tls.key"
-    health_probe_bind_address: str = ":8082"
-    enable_pprof: bool = False
-    pprof_bind_address: str = ":6060"
-    max_concurrent_reconciles: int = 10
-    cache_sync_timeout: float = 120.0
-    watch_timeout: float | None = None
-    kube_api_qps: float | None = None
-    kube_api_burst: int | None = None
-    leader_elect: bool = False
-    leader_election_namespace: str = ""
-    lease_duration: float = 15.0
-    renew_deadline: float = 10.0
-    retry_period: float = 2.0
-    termination_grace_period: float = 30.0
-    controllers: str = "*"
-    namespaces: str = ""
-    shards: int = 1
-    log_level: str = "info"
-    log_encoding: str = "json"
-
-
 def user_agent(product: str) -> str:
-    """The User-Agent of a controller's client (RT-ID-04)."""
+    """The User-Agent of a controller's client (MGR-5, RT-ID-04)."""
     machine = platform.machine()
-    return identity.user_agent(product, __version__, "", f"{sys.platform}/{GO_ARCHITECTURES.get(machine, machine)}")
+    platform_name = f"{sys.platform}/{GO_ARCHITECTURES.get(machine, machine)}"
+    return identity.user_agent(product, BUILD.version, BUILD.commit, platform_name)
 
 
 def election_config(options: ManagerOptions) -> ElectionConfig:
@@ -160,7 +141,7 @@ def runtime_options(options: ManagerOptions) -> RuntimeOptions:
         user_agent=user_agent,
         health_address=options.health_probe_bind_address,
         metrics_address=options.metrics_bind_address,
-        metrics_secure=options.metrics_secure,
+        metrics_secure=options.metrics_are_secure,
         metrics_certificate=certificate,
         pprof_address=options.pprof_bind_address if options.enable_pprof else "0",
         max_concurrent=options.max_concurrent_reconciles,
@@ -176,20 +157,50 @@ def runtime_options(options: ManagerOptions) -> RuntimeOptions:
     )
 
 
+def webhook_settings(options: ManagerOptions, environment: Mapping[str, str] = os.environ) -> WebhookSettings:
+    """The share of the flags that is about webhooks, and what the manifest tells of names (config/manager)."""
+    host, port = parse_address(options.webhook_bind_address) or (None, 0)
+    return WebhookSettings(
+        enabled=options.enable_webhooks == "all",
+        host=host or "",
+        port=port,
+        namespace=wiring.own_namespace(environment),
+        service=environment.get(SERVICE_VARIABLE) or identity.WEBHOOK_SERVICE,
+        configuration=environment.get(CONFIGURATION_VARIABLE) or identity.VALIDATING_WEBHOOK_CONFIGURATION,
+        cert_dir=Path(options.webhook_cert_dir),
+        provided_certificates=options.webhook_certificates == "provided",
+        url=options.webhook_url,
+        deprecated_workload_types=options.enable_deprecated_workload_types,
+    )
+
+
 def build(config: ClusterConfig, options: ManagerOptions, *, tracing: Tracing | None = None) -> Manager:
     """A manager with the selected controllers, not started. Nothing connects yet. Raises StartUpError."""
     manager = Manager(config, runtime_options(options), resources=RESOURCES, tracing=tracing)
     for name in selected(options):
-        CONTROLLERS[name]().complete(manager)
+        controller = CONTROLLERS[name]()
+        if name == identity.CONTROLLER_INSTANCE:
+            controller.with_fences_of(options.expectation_timeout)
+        controller.complete(manager)
     return manager
 
 
-async def check_crds(client: LiveClient, *, may_be_forbidden: bool = False) -> None:
-    """Every kind our controllers are for must be established (MGR-11, RBG-16). Raises StartUpError otherwise.
+def checked_kinds(controllers: Sequence[str]) -> tuple[GVK, ...]:
+    """Our kinds without which these controllers cannot work, in their order."""
+    found: dict[GVK, None] = {}
+    for name in controllers:
+        informers = CONTROLLERS[name]().informers
+        watched = [kind for (kind, _), options in informers.items() if options is None or not options.optional]
+        found.update(dict.fromkeys((*watched, *ALSO_CHECKED.get(name, ()))))
+    return tuple(kind for kind in found if kind.group == GROUP)
+
+
+async def check_crds(client: LiveClient, controllers: Sequence[str], *, may_be_forbidden: bool = False) -> None:
+    """The CRDs of what these controllers need must be established (MGR-11, RBG-16). Raises StartUpError otherwise.
 
     may_be_forbidden: the process has no rights on the cluster as a whole; its caches will show whether kinds are there.
     """
-    for gvk in REQUIRED:
+    for gvk in checked_kinds(controllers):
         name = f"{resource(gvk).plural}.{gvk.group}"
         try:
             crd = await client.get(CRD, NN("", name))
@@ -215,17 +226,36 @@ async def serve(options: ManagerOptions, tracing: Tracing) -> None:
         manager = build(config, options, tracing=tracing)
     except (ConfigError, ValueError) as error:
         raise StartUpError(f"kubeconfig or flags: {_one_line(error)}") from None
-    _log.info("starting", version=__version__, server=config.server, controllers=selected(options))
+    _log.info(
+        "starting",
+        version=BUILD.version,
+        commit=BUILD.commit,
+        built=BUILD.date,
+        server=config.server,
+        controllers=selected(options),
+    )
+    for flag, reason in options.without_effect:
+        _log.info("this flag has no effect", flag=f"--{flag}", reason=reason)
     try:
-        checks = check_crds(manager.live, may_be_forbidden=bool(options.namespaces))
-        stopped = not await _unless_stopped(checks, stop)
-    except (ApiError, TransportError, ConfigError, ValueError) as error:
-        raise StartUpError(f"cannot read CRDs from {config.server}: {_one_line(error)}") from None
-    else:
-        if not stopped:
+        if await _unless_stopped(_prepare(manager, options), stop):
             await manager.run(stop)
     finally:
         await manager.transport.close()
+
+
+async def _prepare(manager: Manager, options: ManagerOptions) -> None:
+    """What comes before anything runs (MGR-10 to MGR-12). Raises StartUpError.
+
+    A CRD that is missing is said at once; certificates would try five times to patch it.
+    """
+    try:
+        await check_crds(manager.live, selected(options), may_be_forbidden=bool(options.namespaces))
+    except (ApiError, TransportError, ConfigError, ValueError) as error:
+        raise StartUpError(f"cannot read CRDs from {manager.transport.config.server}: {_one_line(error)}") from None
+    try:
+        await wiring.serve(manager, webhook_settings(options))
+    except BootstrapFailed as error:
+        raise StartUpError(f"{error} (--enable-webhooks=none runs without webhooks)") from None
 
 
 def _tracing() -> Tracing:
@@ -256,27 +286,7 @@ def _one_line(error: BaseException) -> str:
 
 def check_flags(options: ManagerOptions) -> None:
     """All that can be said of flags without a cluster. Raises ValueError and AddressError, naming the flag."""
-    if options.log_encoding not in {"json", "console"}:
-        raise ValueError(f"--zap-encoder is {options.log_encoding!r}: use json or console")
-    if options.log_level not in LEVELS:
-        raise ValueError(f"--zap-log-level is {options.log_level!r}: use one of {', '.join(LEVELS)}")
-    least = {
-        "cache-sync-timeout": (options.cache_sync_timeout, 1.0),
-        "watch-timeout": (options.watch_timeout, 1.0),
-        "termination-grace-period": (options.termination_grace_period, 0.0),
-    }
-    for flag, (seconds, limit) in least.items():
-        if seconds is not None and seconds < limit:
-            raise ValueError(f"--{flag} is {seconds:g}s: at least {limit:g}s is wanted")
-    RequestRate.of(options.kube_api_qps, options.kube_api_burst)
-    selected(options)
-    splitting.select_namespaces(options.namespaces)
-    if options.shards > MAX_SHARDS:
-        raise ValueError(f"--shards={options.shards}: at most {MAX_SHARDS} are possible")
-    if options.shards > 1 and not options.leader_elect:
-        raise ValueError(f"--shards={options.shards} needs --leader-elect: a Lease per shard says who works on it")
-    for address in (options.metrics_bind_address, options.health_probe_bind_address, options.pprof_bind_address):
-        parse_address(address)
+    check_flags_of(options, tuple(CONTROLLERS))
 
 
 def run(options: ManagerOptions) -> int:
@@ -284,7 +294,10 @@ def run(options: ManagerOptions) -> int:
     check_flags(options)
     tracing = _tracing()
     configure_logging(
-        options.log_level, cast("Literal['json', 'console']", options.log_encoding), tracing=tracing.enabled
+        options.log_level,
+        cast("Literal['json', 'console']", options.log_encoding),
+        tracing=tracing.enabled,
+        stacktrace_level=options.log_stacktrace_level,
     )
     try:
         uvloop.run(serve(options, tracing))

@@ -17,12 +17,10 @@ import yaml
 from rbgctl import rbac
 from rbgctl.api.kinds import RESOURCES
 from rbgctl.machinery.gvk import RawObject
-from rbgctl.manager import CONTROLLERS
-from rbgctl.runtime.discovery import BUILT_IN, RestMapper
+from rbgctl.runtime.discovery import BUILT_IN
 from rbgctl.runtime.rbac import PolicyRule, cluster_role
 from rbgctl.splitting import select_namespaces
 
-EVENTS: Final = PolicyRule("", "events", ("create", "patch"))
 CLUSTER_SCOPED_ROLE: Final = "rbgs-controller-cluster-scoped-role"
 
 _NAMESPACED: Final = {(r.gvk.group, r.plural): r.namespaced for r in (*BUILT_IN, *RESOURCES)}
@@ -30,34 +28,24 @@ _NAMESPACED: Final = {(r.gvk.group, r.plural): r.namespaced for r in (*BUILT_IN,
 
 def objects(namespaces: Sequence[str]) -> list[RawObject]:
     """The Roles and bindings of the service account that config/rbac ships, for these namespaces. They must exist."""
-    mapper = RestMapper(None, *RESOURCES)
-    rules = [*(rule for make in CONTROLLERS.values() for rule in make().rules(mapper)), EVENTS]
+    rules = [*rbac.controller_rules(), rbac.EVENTS]
     inside = [r for r in rules if _is_namespaced(r)]
     outside = [r for r in rules if not _is_namespaced(r)]
     made: list[RawObject] = []
     for namespace in namespaces:
         role = cluster_role(rbac.CLUSTER_ROLE, inside)
         made.append({**role, "kind": "Role", "metadata": {"name": rbac.CLUSTER_ROLE, "namespace": namespace}})
-        made.append(_binding("Role", rbac.CLUSTER_ROLE, namespace))
+        made.append(rbac.binding(f"{rbac.CLUSTER_ROLE}-binding", "Role", rbac.CLUSTER_ROLE, namespace))
     if outside:
-        made += [cluster_role(CLUSTER_SCOPED_ROLE, outside), _binding("ClusterRole", CLUSTER_SCOPED_ROLE, "")]
-    made += [rbac.lease_role(), _binding("Role", rbac.LEASE_ROLE, rbac.NAMESPACE)]
+        named = f"{CLUSTER_SCOPED_ROLE}-binding"
+        made += [cluster_role(CLUSTER_SCOPED_ROLE, outside), rbac.binding(named, "ClusterRole", CLUSTER_SCOPED_ROLE)]
+    made.append(rbac.lease_role())
+    made.append(rbac.binding(f"{rbac.LEASE_ROLE}-binding", "Role", rbac.LEASE_ROLE, rbac.NAMESPACE))
     return made
 
 
 def _is_namespaced(rule: PolicyRule) -> bool:
     return _NAMESPACED[rule.group, rule.resource.partition("/")[0]]
-
-
-def _binding(kind: str, role: str, namespace: str) -> RawObject:
-    where = {"namespace": namespace} if namespace else {}
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding" if namespace else "ClusterRoleBinding",
-        "metadata": {"name": f"{role}-binding", **where},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-        "subjects": [{"kind": "ServiceAccount", "name": rbac.SERVICE_ACCOUNT, "namespace": rbac.NAMESPACE}],
-    }
 
 
 def main() -> int:

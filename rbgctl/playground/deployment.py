@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -14,12 +15,24 @@ READY_TIMEOUT = 60.0
 
 
 class ManagerProcess:
-    """One manager process. Its log is `log`; `metrics()` reads its metrics endpoint."""
+    """One manager process. Its log is `log`; `metrics()` reads its metrics endpoint.
 
-    def __init__(self, env: EnvTest, kubeconfig: Path, name: str, arguments: tuple[str, ...]) -> None:
+    Webhooks are off and metrics plain unless `arguments` say otherwise: the last mention of a flag wins.
+    environment: variables besides those of this process.
+    """
+
+    def __init__(
+        self,
+        env: EnvTest,
+        kubeconfig: Path,
+        name: str,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._env = env
         self._kubeconfig = kubeconfig
         self._arguments = arguments
+        self._environment = dict(environment or {})
         self.name = name
         self.log = env.directory / f"{name}.log"
         self.health_port = free_port()
@@ -42,8 +55,10 @@ class ManagerProcess:
                 f"--health-probe-bind-address={LOOPBACK}:{self.health_port}",
                 f"--metrics-bind-address={LOOPBACK}:{self.metrics_port}",
                 "--metrics-secure=false",
+                "--enable-webhooks=none",
                 *self._arguments,
             ],
+            env=self._environment,
         )
         try:
             async with asyncio.timeout(READY_TIMEOUT):
@@ -86,13 +101,19 @@ class ManagerProcess:
         await self.stop(0.0)
 
 
-async def deploy(env: EnvTest, *arguments: str, name: str = "manager", start: bool = True) -> ManagerProcess:
+async def deploy(
+    env: EnvTest,
+    *arguments: str,
+    name: str = "manager",
+    start: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> ManagerProcess:
     """Install RBAC and run the manager with `arguments` added to its command line."""
     admin = env.client()
     for obj in rbac.objects():
         await admin.apply(obj, field_manager="playground")
     config = await env.config_for_service_account(rbac.NAMESPACE, rbac.SERVICE_ACCOUNT)
-    process = ManagerProcess(env, env.write_kubeconfig(config, name), name, arguments)
+    process = ManagerProcess(env, env.write_kubeconfig(config, name), name, arguments, environment)
     if start:
         await process.start()
     return process

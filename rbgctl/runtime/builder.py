@@ -180,6 +180,11 @@ class Builder:
         self._options = options
         return self
 
+    def with_fences_of(self, age: float) -> Self:
+        """For how many seconds after a write a reconcile of its key waits for the cache to show it, at most."""
+        self._options = replace(self._options, fence_age=age)
+        return self
+
     def acts_as(self, user_agent: str) -> Self:
         """Product name of the client's User-Agent: the field manager of plain writes (RT-ID-04, RT-ID-05)."""
         self._user_agent = user_agent

@@ -19,7 +19,7 @@ from rbgctl.runtime.decoded import Decoded
 from rbgctl.runtime.discovery import RestMapper
 from rbgctl.runtime.errors import NoKindMatch, NotFound
 from rbgctl.runtime.feed import FeedSettings
-from rbgctl.runtime.fence import Written
+from rbgctl.runtime.fence import MAX_AGE, Written
 from rbgctl.runtime.indexed_fields import matching_fields
 from rbgctl.runtime.informer import Informer, ResourceNotCached
 from rbgctl.runtime.kind_options import WATCH_TIMEOUT, CacheDefaults, Form, KindOptions, scopes
@@ -363,9 +363,11 @@ class Cache:
 
     # -- write fence ------------------------------------------------------------------------------------------
 
-    async def caught_up(self, owner: Hashable, timeout: float = FENCE_TIMEOUT) -> frozenset[Written]:
+    async def caught_up(
+        self, owner: Hashable, timeout: float = FENCE_TIMEOUT, *, age: float = MAX_AGE
+    ) -> frozenset[Written]:
         """See `ReadYourWrites.caught_up`."""
-        return await self._writes.caught_up(owner, timeout)
+        return await self._writes.caught_up(owner, timeout, age=age)
 
     def forget_writes(self, owner: Hashable) -> None:
         """The object of that key is gone, and with it the reason to wait for anything (RT-EX-03)."""

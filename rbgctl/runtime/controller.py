@@ -270,7 +270,7 @@ class Controller:
         shard = nullcontext() if self._filter is None else self._filter.working(ctx.key, deadline)
         try:
             with deadline, shard:
-                await self._support.cache.caught_up((self.name, ctx.key))
+                await self._support.cache.caught_up((self.name, ctx.key), age=self.options.fence_age)
                 if self.kind is not None and self._cached(ctx.key) is None:
                     self._support.cache.forget_writes((self.name, ctx.key))
                 return await self._reconcile(ctx) or Result(), None

@@ -9,6 +9,7 @@ from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.events import Recorder
+from rbgctl.runtime.fence import MAX_AGE
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.ratelimit import RateLimiter
 from rbgctl.runtime.sharding.assignment import ShardKey, own_key
@@ -30,6 +31,7 @@ class ControllerOptions:
     limiter: delays of retries, 5 ms doubling to 1000 s by default.
     shard_key: which keys belong together when several managers share the work; each key for itself by default.
     forgets: told of the keys of a shard that another manager takes over, to drop what is remembered of them.
+    fence_age: seconds after a write for which reconciles of its key wait until the cache shows it, at most.
     """
 
     max_concurrent: int | None = None
@@ -41,6 +43,7 @@ class ControllerOptions:
     limiter: RateLimiter[NN] | None = None
     shard_key: ShardKey = own_key
     forgets: Callable[[NN], None] | None = None
+    fence_age: float = MAX_AGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

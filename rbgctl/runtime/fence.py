@@ -60,25 +60,27 @@ class Fences:
     limit: int = MAX_OWNERS
     _by_owner: OrderedDict[Hashable, dict[Showing, Fence]] = field(default_factory=OrderedDict)
     _pruned_at: float = float("-inf")
+    _longest: float = MAX_AGE
 
     def record(self, owner: Hashable, what: Showing, *, rv: str, gone_uid: str, unknown: bool, at: float) -> None:
-        if at - self._pruned_at > MAX_AGE:
+        if at - self._pruned_at > self._longest:
             # Owners that never reconcile again would otherwise be remembered for ever.
             self._pruned_at = at
             for other in list(self._by_owner):
-                self.pending(other, at)
+                self.pending(other, at, self._longest)
         fence = self._by_owner.setdefault(owner, {}).setdefault(what, Fence())
         fence.merge(rv=rv, gone_uid=gone_uid, unknown=unknown, at=at)
         self._by_owner.move_to_end(owner)
         if len(self._by_owner) > self.limit:
             self._by_owner.popitem(last=False)
 
-    def pending(self, owner: Hashable, now: float) -> dict[Showing, Fence]:
-        """The owner's fences that are not too old to matter."""
+    def pending(self, owner: Hashable, now: float, age: float = MAX_AGE) -> dict[Showing, Fence]:
+        """The owner's fences of the last `age` seconds: older ones do not matter any more."""
+        self._longest = max(self._longest, age)
         mine = self._by_owner.get(owner)
         if mine is None:
             return {}
-        for what in [w for w, f in mine.items() if now - f.at > MAX_AGE]:
+        for what in [w for w, f in mine.items() if now - f.at > age]:
             del mine[what]
         if not mine:
             del self._by_owner[owner]

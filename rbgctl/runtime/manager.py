@@ -186,9 +186,12 @@ class Manager:
         """The event recorder of a component, one per component."""
         return self._recorders.setdefault(component, self.events.recorder(component))
 
-    def client(self, product: str = "") -> LiveClient:
-        """A live client whose User-Agent names `product` (one with a slash is sent as it is, RT-ID-04)."""
-        return self._client(product)
+    def client(self, product: str = "", *, gated: bool = True) -> LiveClient:
+        """A live client whose User-Agent names `product` (one with a slash is sent as it is, RT-ID-04).
+
+        gated: False for what a replica has to write although it does not lead, before it serves webhooks for instance.
+        """
+        return self._client(product, gated=gated)
 
     def need(self, gvk: GVK, options: KindOptions | None = None, *, form: Form = "full") -> None:
         """Cache a kind; without options in that form, as others want it. Raises ValueError when wishes contradict."""

@@ -16,7 +16,7 @@ from rbgctl.runtime.client import Form, LiveClient
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.errors import ApiError, NoKindMatch, NotFound
 from rbgctl.runtime.feed import Feed
-from rbgctl.runtime.fence import Fence, Fences, Showing, Written
+from rbgctl.runtime.fence import MAX_AGE, Fence, Fences, Showing, Written
 from rbgctl.runtime.informer import Informer
 from rbgctl.runtime.store import Entry
 
@@ -67,8 +67,10 @@ class ReadYourWrites:
             if informer is not None and informer.shows(key, labels):
                 self.fences.record(owner, (gvk, key, form), rv=rv, gone_uid=gone_uid, unknown=unknown, at=now)
 
-    async def caught_up(self, owner: Hashable, timeout: float = FENCE_TIMEOUT) -> frozenset[Written]:
-        """Wait until the cache shows all that `owner` wrote, at most `timeout` s.
+    async def caught_up(
+        self, owner: Hashable, timeout: float = FENCE_TIMEOUT, *, age: float = MAX_AGE
+    ) -> frozenset[Written]:
+        """Wait until the cache shows all that `owner` wrote in the last `age` s, at most `timeout` s.
 
         What it still does not show then, and at once what had an unknown outcome, is read live and stored; those
         objects are returned. Other owners never wait. Raises what a live read raises, except NotFound.
@@ -78,7 +80,7 @@ class ReadYourWrites:
         ends = self._clock.monotonic() + timeout
         read: set[Written] = set()
         while True:
-            waiting = self._unmet(owner)
+            waiting = self._unmet(owner, age)
             late = self._clock.monotonic() >= ends
             unknown = [what for what, (_, fence) in waiting.items() if fence.needs_live_read]
             for what in waiting if late else unknown:
@@ -92,9 +94,9 @@ class ReadYourWrites:
             if not unknown:
                 await self._any_change({informer for informer, _ in waiting.values()}, ends - self._clock.monotonic())
 
-    def _unmet(self, owner: Hashable) -> dict[Showing, tuple[Informer, Fence]]:
+    def _unmet(self, owner: Hashable, age: float) -> dict[Showing, tuple[Informer, Fence]]:
         waiting: dict[Showing, tuple[Informer, Fence]] = {}
-        for what, fence in self.fences.pending(owner, self._clock.monotonic()).items():
+        for what, fence in self.fences.pending(owner, self._clock.monotonic(), age).items():
             informer = self._find(what[0], what[2])
             # A kind that is no longer cached or served will show nothing more.
             if informer is None or informer.absent or _met(informer, what[1], fence):

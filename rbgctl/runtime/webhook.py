@@ -76,6 +76,7 @@ class WebhookServer:
         self._tracing = tracing or Tracing()
         self._routes: dict[str, _Route] = {}
         self._converters: Converters | None = None
+        self._certificates: CertWatcher | None = None
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._tls = server_context()
@@ -115,10 +116,14 @@ class WebhookServer:
             raise ValueError(f"cannot register webhook path {path} twice")
         self._routes[path] = _Route(path, endpoint, self.registry)
 
+    def reload(self) -> bool:
+        """Look at the certificate files now, instead of at the next poll. True when another pair is now in use."""
+        return self._certificates is not None and self._certificates.read()
+
     async def run(self) -> None:
         """Until cancelled; open requests then have 60 s. Raises CertificateError, or OSError when it cannot listen."""
         options = self.options
-        self._http.certificates = CertWatcher(
+        self._http.certificates = self._certificates = CertWatcher(
             options.cert_dir / options.cert_name,
             options.cert_dir / options.key_name,
             self._tls,

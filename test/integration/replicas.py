@@ -97,6 +97,7 @@ def manager(name: str, kubeconfig: Path, namespace: str, *arguments: str) -> Rep
         [
             *(sys.executable, "-m", "rbgctl.cli.main", "manager", f"--kubeconfig={kubeconfig}"),
             *("--leader-elect", f"--leader-election-namespace={namespace}", "--health-probe-bind-address=127.0.0.1:0"),
+            "--enable-webhooks=none",
             *arguments,
         ],
     )

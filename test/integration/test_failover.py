@@ -244,7 +244,9 @@ async def test_a_leader_that_was_paused_beyond_its_lease_writes_nothing_and_ends
 
 
 async def test_a_standby_is_ready_and_writes_nothing(fleet: Fleet) -> None:
-    """RT-LE-35, RT-HZ-09: readiness does not depend on leadership; informers are filled, nothing is written."""
+    """MGR-3, RT-LE-35, RT-HZ-09: servers run on every replica, readiness does not depend on leadership; informers are
+    filled, nothing is written.
+    """
     leader = await fleet.add()
     await fleet.works(leader)
     standby = await fleet.add()
@@ -260,8 +262,8 @@ async def test_a_standby_is_ready_and_writes_nothing(fleet: Fleet) -> None:
 
 def when(replica: Replica, message: str) -> float:
     """Seconds of the wall clock at which its log first says `message`."""
-    line = next(json.loads(line) for line in replica.lines if f'"msg":"{message}"' in line)
-    return datetime.fromisoformat(line["ts"].replace("Z", "+00:00")).timestamp()
+    line = next(json.loads(line) for line in replica.lines if f'"message":"{message}"' in line)
+    return datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp()
 
 
 async def probe(replica: Replica, path: str) -> tuple[int, str]:

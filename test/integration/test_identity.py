@@ -34,7 +34,7 @@ def agent(product: str) -> str:
     """A pattern for the User-Agent: <name>/<version> (<os>/<arch>) rbg-controller/<commit>."""
     if "/" in product:
         return re.escape(product)
-    return re.escape(product) + r"/(\d+(\.\d+)*|unknown) \(linux/(amd64|arm64)\) rbg-controller/([0-9a-f]{7}|unknown)"
+    return re.escape(product) + r"/(v\d+(\.\d+)*|unknown) \(linux/(amd64|arm64)\) rbg-controller/([0-9a-f]{7}|unknown)"
 
 
 def client_of(manager: Manager, controller: str) -> LiveClient:
@@ -57,7 +57,7 @@ def test_every_controller_of_the_manager_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("controller", sorted(OWN))
 async def test_a_controller_sends_its_own_name(scripted: ScriptedServer, controller: str) -> None:
-    """RT-ID-04, RT-ID-05: as User-Agent, and a plain write says no other manager; an apply is forced, as rbg."""
+    """MGR-5, MGR-6, RT-ID-04, RT-ID-05: as User-Agent; plain writes name no manager, an apply is forced, as rbg."""
     manager = build(ClusterConfig(scripted.url), ManagerOptions())
     client = client_of(manager, controller)
     name = OWN[controller].partition("/")[0]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from integration.accounts import manager_account
 
 from rbgctl.api import annotations, conditions, labels
 from rbgctl.api.kinds import API_VERSION, RESOURCES, ROLE_INSTANCE
@@ -28,7 +29,8 @@ TIMEOUT = 20.0
 @pytest.fixture(scope="module", autouse=True)
 async def controller(env: EnvTest) -> AsyncIterator[None]:
     """The controller alone, on an API server without any other one: nothing is garbage collected either."""
-    manager = Manager(env.config, ManagerOptions(name="instance-test", first_list_jitter=0.0), resources=RESOURCES)
+    options = ManagerOptions(name="instance-test", first_list_jitter=0.0)
+    manager = Manager(await manager_account(env), options, resources=RESOURCES)
     declare().complete(manager)
     stop = asyncio.Event()
     running = asyncio.create_task(manager.run(stop))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import orjson
 import pytest
+from integration.accounts import manager_account
 from unit.runtime.otlp_receiver import Received, Receiver
 
 from rbgctl.api import identity
@@ -34,9 +35,10 @@ class Process:
 @contextlib.asynccontextmanager
 async def manager(env: EnvTest, extra: Mapping[str, str]) -> AsyncIterator[Process]:
     """`rbgctl manager` until the block ends, which must be clean."""
+    kubeconfig = env.write_kubeconfig(await manager_account(env), "manager")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "rbgctl.cli.main", "manager", "--kubeconfig", str(env.kubeconfig)),
-        *("--health-probe-bind-address", "0", "--zap-log-level", "debug"),
+        *(sys.executable, "-m", "rbgctl.cli.main", "manager", "--kubeconfig", str(kubeconfig)),
+        *("--health-probe-bind-address", "0", "--zap-log-level", "debug", "--enable-webhooks=none"),
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **OTEL, **extra},
     )

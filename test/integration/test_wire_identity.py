@@ -5,6 +5,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 
+from integration.accounts import manager_account
 from structlog.testing import capture_logs
 
 from rbgctl.api.kinds import API_VERSION, ROLE_BASED_GROUP, ROLE_INSTANCE, ROLE_INSTANCE_SET
@@ -33,7 +34,7 @@ COMPONENTS = {  # RT-ID-07
 @contextlib.asynccontextmanager
 async def running(env: EnvTest) -> AsyncIterator[Manager]:
     """The whole manager until the block ends."""
-    manager = build(env.config, ManagerOptions(health_probe_bind_address="0"))
+    manager = build(await manager_account(env), ManagerOptions(health_probe_bind_address="0"))
     stop = asyncio.Event()
     task = asyncio.create_task(manager.run(stop))
     try:

@@ -24,7 +24,7 @@ class Empty(ScriptedServer):
 
 
 async def test_services_and_workloads_of_others_are_never_asked_for() -> None:
-    """RT-ID-09: on the wire, of lists and watches; everything else is read as a whole."""
+    """MGR-15, MGR-16, RT-ID-09: on the wire, of lists and watches; everything else is read as a whole."""
     async with Empty().running() as server:
         manager = build(ClusterConfig(server.url), ManagerOptions())
         for gvk in (*APPS, SERVICE):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from rbgctl import manager as composition
 from rbgctl import rbac
-from rbgctl.cli.main import SWITCHES, app
+from rbgctl.cli.main import app
 from rbgctl.manager import ManagerOptions, StartUpError, build, election_config
 from rbgctl.runtime import config as cluster_config
 from rbgctl.runtime.config import ClusterConfig
@@ -22,7 +22,7 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_lease_is_that_of_the_go_operator_in_the_pods_own_namespace(pod: Path) -> None:  # RT-ID-01
+def test_the_lease_is_that_of_the_go_operator_in_the_pods_own_namespace(pod: Path) -> None:  # MGR-1, RT-ID-01
     (pod / "namespace").write_text("rbgs-system")
     config = election_config(ManagerOptions())
     assert (config.namespace, config.name) == ("rbgs-system", "rbg-controller")
@@ -43,7 +43,7 @@ def test_without_pod_and_without_namespace_the_start_fails_and_names_the_flag(po
         election_config(ManagerOptions())
 
 
-def test_every_start_has_an_identity_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:  # RT-ID-02, RT-LE-16
+def test_every_start_has_an_identity_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:  # MGR-1, RT-ID-02, RT-LE-16
     monkeypatch.setattr("socket.gethostname", lambda: "rbgs-controller-manager-7d4f")
     options = ManagerOptions(leader_election_namespace="ns")
     first, second = election_config(options).identity, election_config(options).identity
@@ -68,8 +68,8 @@ def options_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> ManagerOptio
 
 def test_election_is_off_unless_asked_for_and_has_the_durations_of_the_go_operator(
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # RT-ID-03
-    assert "leader-elect" in SWITCHES
+) -> None:  # MGR-1, RT-ID-03
+    assert options_of(monkeypatch, "-leader-elect=false").leader_elect is False
     assert options_of(monkeypatch).leader_elect is False
     asked = options_of(monkeypatch, "--leader-elect", "--leader-election-namespace=ns")
     assert asked.leader_elect is True

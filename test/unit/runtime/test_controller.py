@@ -41,7 +41,7 @@ class Cache:
         self.exists = True
         self.error: Exception | None = None
 
-    async def caught_up(self, owner: Any) -> frozenset[Any]:
+    async def caught_up(self, owner: Any, *, age: float) -> frozenset[Any]:
         self.waits.append(owner)
         if self.error is not None:
             raise self.error

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,20 +29,66 @@ def lines(out: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-def test_json_lines_carry_time_level_message_and_bound_keys() -> None:
+def test_json_lines_carry_time_level_logger_caller_message_and_bound_keys() -> None:
+    """02 §11.1, Logging: the keys of the Go operator."""
     out = io.StringIO()
     configure_logging("info", "json", stream=out)
     structlog.get_logger("x").bind(controller="c", reconcileID="r").info("hello", object={"name": "a"}, odd={1, 2})
     (line,) = lines(out)
-    assert line.pop("ts").endswith("Z")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line.pop("time"))
+    assert re.fullmatch(r"runtime/test_log\.py:\d+", line.pop("caller"))
     assert line == {
-        "level": "info",
-        "msg": "hello",
+        "level": "INFO",
+        "logger": "x",
+        "message": "hello",
         "controller": "c",
         "reconcileID": "r",
         "object": {"name": "a"},
         "odd": str({1, 2}),
     }
+
+
+def test_levels_are_capitals() -> None:
+    out = io.StringIO()
+    configure_logging("debug", "json", stream=out)
+    logger = structlog.get_logger()
+    for level in ("debug", "info", "warning", "error", "exception", "critical"):
+        getattr(logger, level)("x")
+    assert [line["level"] for line in lines(out)] == ["DEBUG", "INFO", "WARN", "ERROR", "ERROR", "PANIC"]
+    assert all("logger" not in line for line in lines(out))
+
+
+def failing(level: str) -> None:
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        structlog.get_logger().log(getattr(logging, level.upper()), level, exc_info=True)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "exceptions", "stacks"),
+    [
+        ("", {"debug", "warning", "error"}, set()),
+        ("warning", {"warning", "error"}, {"warning", "error"}),
+        ("error", {"error"}, {"error"}),
+        ("critical", set(), set()),
+    ],
+)
+def test_stack_traces_begin_at_a_level(threshold: str, exceptions: set[str], stacks: set[str]) -> None:
+    """As zap's: at and above it a line shows where it comes from; without one only exceptions do."""
+    out = io.StringIO()
+    configure_logging("debug", "json", stream=out, stacktrace_level=threshold)
+    for level in ("debug", "warning", "error"):
+        failing(level)
+        getattr(structlog.get_logger(), level)("plain " + level)
+    said = lines(out)
+    assert {line["message"] for line in said if "ValueError: bad" in line.get("exception", "")} == exceptions
+    assert {line["message"] for line in said if "stacktrace" in line} == {f"plain {level}" for level in stacks}
+    assert all(
+        line["stacktrace"].splitlines()[-2].endswith("test_stack_traces_begin_at_a_level")
+        for line in said
+        if "stacktrace" in line
+    )
 
 
 def test_levels_below_are_dropped_also_from_loggers_made_before() -> None:
@@ -50,7 +97,7 @@ def test_levels_below_are_dropped_also_from_loggers_made_before() -> None:
     configure_logging("warning", "json", stream=out)
     logger.info("no")
     logger.warning("yes")
-    assert [line["msg"] for line in lines(out)] == ["yes"]
+    assert [line["message"] for line in lines(out)] == ["yes"]
 
 
 def test_trace_and_span_id_are_added_inside_a_span() -> None:  # RT-TR-10
@@ -81,9 +128,10 @@ def test_warnings_of_libraries_join() -> None:
     configure_logging("debug", "json", stream=out)
     logging.getLogger("aiohttp.client").warning("careful %s", "there")
     logging.getLogger("aiohttp.client").info("chatter")
-    assert [(line["msg"], line["logger"], line["level"]) for line in lines(out)] == [
-        ("careful there", "aiohttp.client", "warning")
+    assert [(line["message"], line["logger"], line["level"]) for line in lines(out)] == [
+        ("careful there", "aiohttp.client", "WARN")
     ]
+    assert lines(out)[0]["caller"].startswith("runtime/test_log.py:")
 
 
 def test_console_is_for_people() -> None:

@@ -46,7 +46,7 @@ class Cache:
     def __init__(self) -> None:
         self.header: Header | None = None
 
-    async def caught_up(self, owner: Any) -> frozenset[Any]:
+    async def caught_up(self, owner: Any, *, age: float) -> frozenset[Any]:
         return frozenset()
 
     def forget_writes(self, owner: Any) -> None:
@@ -249,7 +249,7 @@ async def test_every_line_of_a_reconcile_says_what_it_is_about(
         assert line["namespace"] == "ns"
     assert (ours["name"], theirs["name"]) == ("a", "its own")
     assert ours["span_id"] == format(span.context.span_id, "016x") != theirs["span_id"]
-    assert failed["msg"] == "reconcile failed"
+    assert failed["message"] == "reconcile failed"
     assert not {"trace_id", "reconcileID", "controller"} & set(between)
 
 

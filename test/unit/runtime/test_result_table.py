@@ -58,7 +58,7 @@ def table(key: NN, priority: int, answer: Answer) -> tuple[str, list[tuple[str, 
 
 
 class Cache:
-    async def caught_up(self, owner: Any) -> frozenset[Any]:
+    async def caught_up(self, owner: Any, *, age: float) -> frozenset[Any]:
         return frozenset()
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.looptime
 class Cache:
     """One that is always current."""
 
-    async def caught_up(self, owner: Any) -> frozenset[Any]:
+    async def caught_up(self, owner: Any, *, age: float) -> frozenset[Any]:
         return frozenset()
 
     def entry(self, gvk: GVK, key: NN) -> None:
