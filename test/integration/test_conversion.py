@@ -184,18 +184,13 @@ async def test_writing_back_what_v1alpha1_showed_writes_nothing(
     client: LiveClient, namespace: str, record: Any
 ) -> None:
     """A1-14, A1-9, CV-51, CV-23: not even the resourceVersion changes, whatever version the object came in."""
-    source = copy.deepcopy(record["v1alpha2"])
+    source = copy.deepcopy(record.get("input") or record["v1alpha2"])
     source["metadata"] = {k: v for k, v in source["metadata"].items() if k in ("name", "annotations", "labels")}
     source["metadata"]["namespace"] = namespace
-    del source["status"]
+    source.pop("status", None)
     made = await client.create(source)
     read = await client.get(V1[made["kind"]], NN.of(made))
     written = await client.update(copy.deepcopy(read))
-    if record["record"] == "deprecated_v1alpha1_rbgs_exclusive-topology":
-        # Upstream stored the set without what its children should inherit; a write in v1alpha1 adds it. CV-42
-        assert written["metadata"]["generation"] == made["metadata"]["generation"]
-        read = written
-        written = await client.update(copy.deepcopy(read))
     assert written["metadata"] == read["metadata"]
     assert written["spec"] == read["spec"]
 
@@ -458,22 +453,3 @@ async def worst_lag(work: Any) -> tuple[float, Any]:
     result = await work
     task.cancel()
     return worst, result
-
-
-@pytest.mark.parametrize("depth", [300, 900, 3000])
-async def test_a_deeply_nested_object_does_not_hide_the_others(
-    client: LiveClient, namespace: str, own: EnvTest, depth: int
-) -> None:
-    """CV-7: patches are any JSON; one object of one user must not make every v1alpha1 list of the kind fail."""
-    ref = f'{{"name":"t","patch":{"{" * 0}' + '{"a":' * depth + "1" + "}" * depth + "}"
-    spec = '{"roles":[{"name":"a","replicas":1,"standalonePattern":{"templateRef":' + ref + "}}]}"
-    body = (
-        f'{{"apiVersion":"{GROUP_V2.api_version}","kind":"RoleBasedGroup","metadata":{{"name":"deep"}},"spec":{spec}}}'
-    )
-    path = f"/apis/{kinds.GROUP}/%s/namespaces/{namespace}/rolebasedgroups"
-    answer = await own.transport().request(
-        "POST", path % "v1alpha2", body=body.encode(), content_type="application/json"
-    )
-    print("POST", depth, answer.status)
-    answer = await own.transport().request("GET", path % "v1alpha1")
-    print("LIST", depth, answer.status, answer.body[:300])
