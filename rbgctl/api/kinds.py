@@ -9,6 +9,8 @@ V1ALPHA1: Final = "v1alpha1"
 V1ALPHA2: Final = "v1alpha2"
 API_VERSION: Final = f"{GROUP}/{V1ALPHA2}"
 """What every object that we write carries: the storage version. API-01"""
+API_VERSION_V1ALPHA1: Final = f"{GROUP}/{V1ALPHA1}"
+"""Deprecated, still served for some kinds. API-01, A1-1"""
 
 KIND_GROUP: Final = "RoleBasedGroup"
 KIND_GROUP_SET: Final = "RoleBasedGroupSet"
@@ -18,6 +20,9 @@ KIND_INSTANCE: Final = "RoleInstance"
 KIND_COORDINATED_POLICY: Final = "CoordinatedPolicy"
 KIND_ENGINE_RUNTIME_PROFILE: Final = "ClusterEngineRuntimeProfile"
 KIND_WARMUP: Final = "RoleBasedGroupWarmup"
+KIND_LEGACY_INSTANCE: Final = "Instance"
+KIND_LEGACY_INSTANCE_SET: Final = "InstanceSet"
+"""v1alpha1 only, stored but no longer reconciled. KIND-9, KIND-10, API-22"""
 
 ROLE_BASED_GROUP: Final = GVK(GROUP, V1ALPHA2, KIND_GROUP)
 ROLE_BASED_GROUP_SET: Final = GVK(GROUP, V1ALPHA2, KIND_GROUP_SET)
@@ -42,8 +47,8 @@ _TABLE: Final = (
     (KIND_COORDINATED_POLICY, "coordinatedpolicies", True, _NEW),
     (KIND_ENGINE_RUNTIME_PROFILE, "clusterengineruntimeprofiles", False, _BOTH),
     (KIND_WARMUP, "rolebasedgroupwarmups", True, _NEW),
-    ("Instance", "instances", True, _OLD),
-    ("InstanceSet", "instancesets", True, _OLD),
+    (KIND_LEGACY_INSTANCE, "instances", True, _OLD),
+    (KIND_LEGACY_INSTANCE_SET, "instancesets", True, _OLD),
 )
 
 RESOURCES: Final[tuple[Resource, ...]] = tuple(

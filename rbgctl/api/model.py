@@ -53,6 +53,8 @@ class Schema:
     core: name of the core/v1 type whose schema stands here instead of one made from the Python type.
     schemaless: any JSON; nothing below is checked, pruned or defaulted (API-06).
     list_type, list_map_keys: how server-side apply merges the list.
+    addition: a field that the Go operator's API lacks: optional, and without effect when absent. It is left out
+    of schemas that are to equal those of that operator (see docs/api-additions.md).
     """
 
     required: bool = False
@@ -64,6 +66,7 @@ class Schema:
     minimum: int | None = None
     maximum: int | None = None
     min_items: int | None = None
+    min_properties: int | None = None
     format: str = ""
     core: str = ""
     type: str = ""
@@ -72,6 +75,7 @@ class Schema:
     list_type: Literal["", "atomic", "set", "map"] = ""
     list_map_keys: tuple[str, ...] = ()
     map_type: Literal["", "atomic"] = ""
+    addition: bool = False
 
 
 Int32 = Annotated[StrictInt, Schema(format="int32")]

@@ -11,6 +11,10 @@ from rbgctl.machinery.gvk import RawObject
 __all__ = ["manifests"]
 
 
-def manifests() -> list[RawObject]:
-    """Every CRD as a JSON object, ready to be applied."""
-    return [manifest(definition) for definition in DEFINITIONS]
+def manifests(*, additions: bool = True) -> list[RawObject]:
+    """Every CRD as a JSON object, ready to be applied; without `additions`, in the Go operator's shape.
+
+    RoleBasedGroup and RoleBasedGroupSet convert by a webhook behind a Service. Where none runs, v1alpha2 works and
+    v1alpha1 is refused; to serve it, point the CRDs at a webhook's url (`EnvTest.point_at_local`).
+    """
+    return [manifest(definition, additions=additions) for definition in DEFINITIONS]

@@ -19,14 +19,14 @@ from rbgctl.api.model import UNSET, Model, Schema
 
 JSONSchema = dict[str, Any]
 
-_RULE_ID: Final = re.compile(r"\s*\([A-Z]{2,6}-\d[^)]*\)")
+_RULE_ID: Final = re.compile(r"\s*\([A-Z][A-Z0-9]{1,5}-\d[^)]*\)")
 _ROOT_FIELDS: Final = ("api_version", "kind", "metadata")
 _SCALARS: Final = {str: "string", int: "integer", bool: "boolean"}
 
 
-def root_schema(kind: type[Model]) -> JSONSchema:
-    """The `openAPIV3Schema` of one version of a kind."""
-    schema = _object(kind, skip=_ROOT_FIELDS)
+def root_schema(kind: type[Model], *, additions: bool = True) -> JSONSchema:
+    """The `openAPIV3Schema` of one version of a kind; without `additions` it has the Go operator's fields only."""
+    schema = _object(kind, additions, skip=_ROOT_FIELDS)
     schema["description"] = _plain(kind.__doc__)
     schema["properties"] |= {
         "apiVersion": {"type": "string", "description": "Group and version of this object's schema."},
@@ -36,7 +36,7 @@ def root_schema(kind: type[Model]) -> JSONSchema:
     return schema
 
 
-def _object(model: type[Model], skip: tuple[str, ...] = ()) -> JSONSchema:
+def _object(model: type[Model], additions: bool, skip: tuple[str, ...] = ()) -> JSONSchema:
     properties: JSONSchema = {}
     required = []
     described = _field_docs(model)
@@ -44,14 +44,18 @@ def _object(model: type[Model], skip: tuple[str, ...] = ()) -> JSONSchema:
         if name in skip:
             continue
         notes = [note for note in field.metadata if isinstance(note, Schema)]
+        if not additions and any(note.addition for note in notes):
+            continue
         key = field.alias or name
-        node = _typed(field.annotation, notes)
+        node = _typed(field.annotation, notes, additions)
         if text := described.get(name):
             node["description"] = text
         properties[key] = node
         if any(note.required for note in notes):
             required.append(key)
-    schema: JSONSchema = {"type": "object", "properties": properties}
+    schema: JSONSchema = {"type": "object"}
+    if properties:
+        schema["properties"] = properties
     if required:
         schema["required"] = sorted(required)
     if model.crd_rules:
@@ -61,19 +65,19 @@ def _object(model: type[Model], skip: tuple[str, ...] = ()) -> JSONSchema:
     return schema
 
 
-def _typed(annotation: Any, notes: list[Schema]) -> JSONSchema:
+def _typed(annotation: Any, notes: list[Schema], additions: bool) -> JSONSchema:
     if get_origin(annotation) is Annotated:
         inner, *extra = get_args(annotation)
-        return _typed(inner, [note for note in extra if isinstance(note, Schema)] + notes)
+        return _typed(inner, [note for note in extra if isinstance(note, Schema)] + notes, additions)
     if get_origin(annotation) in (Union, UnionType):
         branches = [a for a in get_args(annotation) if a is not NoneType]
         if len(branches) == 1:
-            return _typed(branches[0], notes)
+            return _typed(branches[0], notes, additions)
         node = _union(branches, notes)
     elif any(note.schemaless for note in notes):
         node = {"x-kubernetes-preserve-unknown-fields": True}
     else:
-        node = _plain_type(annotation, notes)
+        node = _plain_type(annotation, notes, additions)
     for note in notes:
         node |= _constraints(note)
     return node
@@ -89,19 +93,19 @@ def _union(branches: list[Any], notes: list[Schema]) -> JSONSchema:
     raise TypeError(f"no structural schema for a choice of {branches}")
 
 
-def _plain_type(annotation: Any, notes: list[Schema]) -> JSONSchema:
+def _plain_type(annotation: Any, notes: list[Schema], additions: bool) -> JSONSchema:
     core = next((note.core for note in notes if note.core), "")
     if get_origin(annotation) is list:
-        items = embedded(core) if core else _typed(get_args(annotation)[0], [])
+        items = embedded(core) if core else _typed(get_args(annotation)[0], [], additions)
         return {"type": "array", "items": items}
     if core:
         return embedded(core)
     if get_origin(annotation) is dict:
-        return {"type": "object", "additionalProperties": _typed(get_args(annotation)[1], [])}
+        return {"type": "object", "additionalProperties": _typed(get_args(annotation)[1], [], additions)}
     if annotation in _SCALARS:
         return {"type": _SCALARS[annotation]}
     if isinstance(annotation, type) and issubclass(annotation, Model):
-        return _object(annotation)
+        return _object(annotation, additions)
     raise TypeError(f"no structural schema for {annotation}")
 
 
@@ -114,6 +118,7 @@ def _constraints(note: Schema) -> JSONSchema:
         "minimum": note.minimum,
         "maximum": note.maximum,
         "minItems": note.min_items,
+        "minProperties": note.min_properties,
         "format": note.format or None,
         "x-kubernetes-preserve-unknown-fields": note.preserve_unknown or None,
         "x-kubernetes-list-type": note.list_type or None,
@@ -128,10 +133,13 @@ def _constraints(note: Schema) -> JSONSchema:
 
 @cache
 def _field_docs(model: type[Model]) -> dict[str, str]:
-    """Docstrings that stand under the fields of a class; models inherit no fields."""
+    """Docstrings that stand under the fields of a class and of the models it extends."""
+    docs: dict[str, str] = {}
+    for base in model.__bases__:
+        if issubclass(base, Model) and base is not Model:
+            docs |= _field_docs(base)
     tree = ast.parse(textwrap.dedent(inspect.getsource(model)))
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-    docs = {}
     for statement, following in pairwise(body):
         if (
             isinstance(statement, ast.AnnAssign)

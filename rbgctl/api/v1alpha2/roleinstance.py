@@ -69,6 +69,42 @@ class ContainerBaseline(Model):
     """Restarts so far."""
 
 
+class InstanceFailure(Model):
+    """Why the instance was recreated: how one of its containers ended. Not known to the Go operator."""
+
+    component: str | None = None
+    """Component of the pod."""
+    container: str | None = None
+    """Container that ended; absent when the pod as a whole failed, by eviction for example."""
+    exit_code: Int32 | None = None
+    """Exit code of the container."""
+    message: str | None = None
+    """What the container or the kubelet said, cut to a bounded length."""
+    node: str | None = None
+    """Node that the pod was on."""
+    pod: Annotated[str, Schema(required=True)] = ""
+    """Name of the pod."""
+    pod_uid: str | None = Field(default=None, alias="podUID")
+    """uid of the pod, which tells it from its successors of the same name."""
+    reason: str | None = None
+    """One CamelCase word: OOMKilled, Error, Evicted and so on."""
+    restart_count: Int32 | None = None
+    """Restarts of the container until then."""
+    signal: Int32 | None = None
+    """Signal that ended the container."""
+    time: Annotated[Timestamp, Schema(required=True)] = ""
+    """When the container ended or, if that is not known, when it was noticed."""
+
+
+class RestartWindow(Model):
+    """Recreations that count towards the limit an annotation sets. Not known to the Go operator."""
+
+    restarts: Annotated[Int32, Schema(required=True)] = 0
+    """Recreations since the start."""
+    start_time: Annotated[Timestamp, Schema(required=True)] = ""
+    """When the window began."""
+
+
 class RoleInstanceStatus(Model):
     """Observed state of an instance."""
 
@@ -88,8 +124,12 @@ class RoleInstanceStatus(Model):
     """When the restart policy last recreated the instance. (RI-28)"""
     observed_generation: Int64 | None = None
     """Generation that this status describes. (RI-20)"""
+    recent_failures: Annotated[list[InstanceFailure] | None, Schema(list_type="atomic", addition=True)] = None
+    """The last few failures that led to a recreation, newest first."""
     restart_count: Int32 | None = None
     """Recreations by the restart policy in the current window. (RI-27)"""
+    restart_window: Annotated[RestartWindow | None, Schema(addition=True)] = None
+    """Recreations that count towards the restart limit; absent without a limit."""
     update_revision: str | None = None
     """ControllerRevision that the pods are going to. (RI-24)"""
 
