@@ -104,6 +104,18 @@ def test_annotations() -> None:  # ANN-1 ANN-3 ANN-10 ANN-11 ANN-12 ANN-20 ANN-2
         "CONVERSION_COORDINATION": "conversion.workloads.x-k8s.io/v1alpha1-coordination",
         "LEGACY_EXCLUSIVE_TOPOLOGY": legacy + "exclusive-topology",
         "LEGACY_DISABLE_EXCLUSIVE_TOPOLOGY": legacy + "disable-exclusive-topology",
+        "LEGACY_INSTANCE_PATTERN": "instance.rolebasedgroup.workloads.x-k8s.io/pattern",
+        "CONVERSION_V1ALPHA2_DATA": "conversion.workloads.x-k8s.io/v1alpha2-data",
+        "DISCOVERY_RESOLVABLE_ADDRESSES": P + "discovery-resolvable-addresses",
+        "RESTART_LIMIT": P + "restart-limit",
+        "RESTART_LIMIT_WINDOW_SECONDS": P + "restart-limit-window-seconds",
+        "INPLACE_UPDATE_ONLY": P + "inplace-update-only",
+        "ORDERED_DELETION": P + "ordered-deletion",
+        "ORDERED_DELETION_FINALIZER": P + "ordered-deletion",
+        "INPLACE_SCHEDULING_BINDINGS": P + "role-inplace-scheduling-bindings",
+        "GROUPSET_TEMPLATE_KEYS": P + "groupset-template-keys",
+        "SCALE_DOWN_POLICY": P + "scale-down-policy",
+        "CLI_POD_DEADLINE": P + "cli-delete-after",
     }
 
 
