@@ -1,4 +1,4 @@
-"""A cluster with the Go operator's CRDs: without our additions, and without conversion, as that operator's raw files are.
+"""A cluster with the Go operator's CRDs: without our additions, and without conversion, like its raw files.
 
 Everything that does not use an addition is stored there as it is under our own CRDs. Without a conversion webhook the
 API server relabels between versions, so dry runs also show what the v1alpha1 schema accepts and fills in.
@@ -218,3 +218,21 @@ async def test_unknown_v1alpha1_fields(other: LiveClient, there: str) -> None:  
     assert made["spec"]["roles"][0]["standalonePattern"] == {"odd": 1}
     assert made["spec"]["roles"][0]["templatePatch"] == {}
     assert "odd" not in made["spec"]
+
+
+async def test_a_published_manifest_of_old_days(other: LiveClient, there: str) -> None:  # OLD-15 OLD-16 OLD-17
+    workload = {"apiVersion": "workloads.x-k8s.io/v1alpha1", "kind": "InstanceSet"}
+    update = {"type": "RollingUpdate", "rollingUpdate": {"type": "InPlaceIfPossible"}}
+    role = {"name": "a", "template": TEMPLATE, "workload": workload, "rolloutStrategy": update}
+    scaling = {"maxSkew": "10%", "progressionStrategy": "OrderReady"}
+    coordination = [{"name": "c", "roles": ["a"], "strategy": {"scaling": scaling}}]
+    made = await other.create(old_group(there, role, coordination=coordination), dry_run=True)
+    assert made["spec"]["roles"][0]["workload"] == workload
+    assert made["spec"]["coordination"][0]["strategy"]["scaling"] == {
+        "maxSkew": "10%",
+        "progression": "OrderScheduled",
+    }
+    shared = {"name": "a", "templateRef": {"name": "t"}, "workload": workload}
+    templates = [{"name": "t", "template": TEMPLATE}]
+    with pytest.raises(Invalid, match="templateRef is not supported for InstanceSet workloads"):
+        await other.create(old_group(there, shared, roleTemplates=templates), dry_run=True)

@@ -1,7 +1,9 @@
 """All our kinds on a real API server: names, columns, scale, versions, defaults, and manifests in strict validation."""
 
+import asyncio
 import copy
 import json
+from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ COUNTS = {
     "updatedReadyReplicas": 1,
 }
 CONDITION = {"reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+CONFIG = Path(__file__).parents[2] / "config" / "crd"
 MANIFESTS = [
     json.loads(line)
     for line in (Path(__file__).parents[1] / "golden" / "manifests.jsonl").read_text(encoding="utf-8").splitlines()
@@ -81,6 +84,26 @@ async def test_names_as_kubectl_discovers_them(env: EnvTest) -> None:  # KIND-1.
     assert not any(resource.get("categories") for resource in seen.values())
     group = orjson.loads((await env.transport().request("GET", f"/apis/{kinds.GROUP}")).body)
     assert group["preferredVersion"]["version"] == kinds.V1ALPHA2
+
+
+async def kubectl(env: EnvTest, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        env.kubectl, "--kubeconfig", env.kubeconfig, *arguments, stdout=PIPE, stderr=STDOUT
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+async def test_kubectl_installs_and_knows_them(env: EnvTest, namespace: str) -> None:  # DEP-2 API-20 KIND-1..10
+    said = await kubectl(env, "apply", "--server-side", "--force-conflicts", "-k", str(CONFIG))
+    assert sorted(line.partition(" ")[0].rpartition("/")[2] for line in said.splitlines()) == sorted(
+        f"{r.plural}.{kinds.GROUP}" for r in kinds.RESOURCES if r.gvk.version == kinds.V1ALPHA2
+    )
+    for name in ("rbg", "rbgs", "rbgsa", "ris", "rins", "cpolicy", "rbgwarmup", "ins", "is"):
+        assert "No resources found" in await kubectl(env, "get", name, "--namespace", namespace)
+    await kubectl(env, "get", "clusterengineruntimeprofiles")
+    assert "In which steps" in await kubectl(env, "explain", "rbgs.spec.rolloutStrategy")
 
 
 WARMUP = {"targetNodes": {"nodeNames": ["n"], "imagePreload": {"images": ["i"]}}}

@@ -1,6 +1,6 @@
 """What the API server refuses by our schemas, kind by kind: the field it names and what it says about it."""
 
-import copy
+import json
 from typing import Any
 
 import pytest
@@ -22,11 +22,12 @@ LONG = "n" * 64
 
 def at(path: str, value: Any, start: RawObject) -> RawObject:
     """A copy of `start` with the value at a dotted path; a number steps into a list."""
-    spec = copy.deepcopy(start)
-    *parents, last = path.split(".")
+    # Not copy.deepcopy: templates that are one object here must become several.
+    spec: RawObject = json.loads(json.dumps(start))
+    *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
     node: Any = spec
     for name in parents:
-        node = node[int(name)] if name.isdigit() else node.setdefault(name, {})
+        node = node[name] if isinstance(name, int) else node.setdefault(name, {})
     if value is None:
         del node[last]
     else:
@@ -68,13 +69,12 @@ GROUP_CASES = [
     ("roles.0.customComponentsPattern", {"components": [{"name": "c"}]}, REQUIRED),  # GRP-58
     ("roles.0.customComponentsPattern", {"restartPolicy": "RecreateRBGOnPodRestart"}, "Unsupported value"),  # GRP-48
     ("roles.0.customComponentsPattern", {"restartPolicyConfig": {"type": "Odd"}}, "Unsupported value"),  # GRP-50
-    ("roles.0.customComponentsPattern", {"restartPolicyConfig": {"baseDelaySeconds": -1}}, "greater than"),  # GRP-51
+    ("roles.0.customComponentsPattern", {"restartPolicyConfig": {"baseDelaySeconds": -1}}, "or equal to 0"),  # GRP-51
     (
         "roles.0.customComponentsPattern",
         {"restartPolicyConfig": {"baseDelaySeconds": 0, "maxDelaySeconds": -1}},
-        "greater than",
+        "or equal to 0",
     ),  # GRP-52
-    ("roles.0.minReadySeconds", 2**31, "int32"),  # GRP-34
 ]
 POLICY_CASES = [
     ("policies", None, REQUIRED),  # POL-1
@@ -254,7 +254,8 @@ async def test_one_mistake_is_refused_at_its_field(
     with pytest.raises(Invalid) as caught:
         await client.create(body, dry_run=True)
     field = ".".join(part for part in path.split(".") if not part.isdigit())
-    named = [c.field for c in caught.value.causes if text in c.message]
+    # The server adds causes without a field to say that it could not check everything.
+    named = sorted({c.field for c in caught.value.causes if text in c.message} - {"<nil>"})
     assert len(named) == 1, caught.value.causes
     # The field itself, something in it, or the object that a rule is about.
     found = ".".join(part.partition("[")[0] for part in named[0].removeprefix("spec").removeprefix(".").split("."))

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from rbgctl.api import kinds
+from rbgctl.api import kinds, labels, names
 from rbgctl.api.crd.definitions import DEFINITIONS
 from rbgctl.api.model import Model
 from rbgctl.api.v1alpha1.rolebasedgroup import RoleBasedGroup as OldGroup
-from rbgctl.api.v1alpha2.defaults import role_restart_policy
+from rbgctl.api.v1alpha2.defaults import role_restart_policy, shared_service_selection
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup
+from rbgctl.api.v1alpha2.roleinstance import RoleInstance
 from rbgctl.api.v1alpha2.workload_type import workload_type
 
 MANIFESTS = [
@@ -118,3 +119,35 @@ def test_role_level_leftovers_do_nothing() -> None:  # OLD-5 OLD-6 OLD-10 A1-10 
     assert (role.template, role.template_ref) == (None, None)
     assert workload_type(role.annotations).is_role_instance_set
     assert role_restart_policy(role).recreates
+
+
+def test_objects_of_the_first_v1alpha2_releases() -> None:  # VER-1
+    # v0.7.0-alpha.3: restart policy on the role, conditions that repeat a type, components named Leader and Worker.
+    condition = {
+        "type": "RestartInProgress",
+        "status": "False",
+        "reason": "",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    status = {"conditions": [condition, condition], "roleStatuses": [{"name": "a", "replicas": 1}]}
+    role = {"name": "a", "restartPolicy": "RecreateRBGOnPodRestart", "leaderWorkerPattern": {"size": 2}}
+    group = {"metadata": {"name": "g"}, "spec": {"roles": [role]}, "status": status}
+    assert RoleBasedGroup.decode(group).dump() == group
+    components = [{"name": "Leader", "size": 1, "template": {}}, {"name": "Worker", "size": 1, "template": {}}]
+    instance = RoleInstance.decode({"metadata": {"name": "i"}, "spec": {"components": components}})
+    assert [
+        names.pod_name("i", labels.ROLE_TYPE_LEADER_WORKER_SET, component.name, 0) for component in instance.components
+    ] == ["i-0", "i-0"]  # NAM-13 counts only `worker` from 1
+
+
+def test_groups_of_v0_7_keep_their_policy_and_lose_the_workers_host_names() -> None:  # VER-2 VER-3
+    # The schema took a string on the pattern; an unset service selection has meant the leader alone since v0.8.
+    role = {"name": "a", "leaderWorkerPattern": {"size": 2, "restartPolicy": "None"}}
+    found = RoleBasedGroup.decode({"spec": {"roles": [role]}}).roles[0]
+    assert not role_restart_policy(found).recreates
+    assert shared_service_selection(found) == "LeaderOnly"
+    # Every other addition of v0.8 is absent and has its default.
+    assert role_restart_policy(found).base_delay_seconds == 30
+    status = RoleInstance.decode({"status": {"conditions": []}}).status
+    assert (status.restart_count, status.last_restart_time) == (None, None)
