@@ -1,7 +1,7 @@
 """A cluster with the Go operator's CRDs: without our additions, and without conversion, like its raw files.
 
-Everything that does not use an addition is stored there as it is under our own CRDs. Without a conversion webhook the
-API server relabels between versions, so dry runs also show what the v1alpha1 schema accepts and fills in.
+Everything that does not use an addition is stored there as it is under our own CRDs. What the v1alpha1 schemas of
+groups and group sets accept and fill in is seen in an API group of its own, where no other version comes between.
 """
 
 import copy
@@ -30,7 +30,8 @@ EXAMPLES = [
 ]
 NEW = [m for m in RECORDED + EXAMPLES if m["object"]["apiVersion"] == kinds.API_VERSION]
 OLD = [m for m in RECORDED + EXAMPLES if m["object"]["apiVersion"] == kinds.API_VERSION_V1ALPHA1]
-OLD_GROUP = GVK(kinds.GROUP, kinds.V1ALPHA1, kinds.KIND_GROUP)
+OLD_GROUP = GVK("old.example.test", kinds.V1ALPHA1, kinds.KIND_GROUP)
+CONVERTED = (kinds.KIND_GROUP, kinds.KIND_GROUP_SET)
 TEMPLATE: RawObject = {"spec": {"containers": [{"name": "c", "image": "i"}]}}
 
 
@@ -41,8 +42,20 @@ def named(manifest: RawObject) -> str:
 @pytest.fixture(scope="module")
 async def base() -> AsyncIterator[EnvTest]:
     crds = [{**crd, "spec": {**crd["spec"], "conversion": {"strategy": "None"}}} for crd in manifests(additions=False)]
-    async with EnvTest(crds=crds, static=kinds.RESOURCES) as started:
+    alone = [alone_in_v1alpha1(crd) for crd in crds if crd["spec"]["names"]["kind"] in CONVERTED]
+    async with EnvTest(crds=crds + alone, static=kinds.RESOURCES) as started:
         yield started
+
+
+def alone_in_v1alpha1(crd: RawObject) -> RawObject:
+    spec = crd["spec"]
+    version = {**spec["versions"][0], "storage": True}
+    assert version["name"] == kinds.V1ALPHA1
+    return {
+        **crd,
+        "metadata": {"name": f"{spec['names']['plural']}.{OLD_GROUP.group}"},
+        "spec": {**spec, "group": OLD_GROUP.group, "versions": [version]},
+    }
 
 
 @pytest.fixture
@@ -150,7 +163,8 @@ REFUSED = {
 async def test_v1alpha1_manifests_pass_strict_validation(  # A1-5..8
     other: LiveClient, there: str, manifest: RawObject
 ) -> None:
-    create = other.create(placed(manifest, there), dry_run=True, field_validation="Strict")
+    body = {**placed(manifest, there), "apiVersion": OLD_GROUP.api_version}
+    create = other.create(body, dry_run=True, field_validation="Strict")
     if text := REFUSED.get(manifest["from"]):
         with pytest.raises(Invalid, match=text):
             await create

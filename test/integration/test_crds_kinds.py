@@ -311,8 +311,8 @@ async def test_what_other_kinds_leave_to_their_controllers(  # ADP-1 ADP-10 POL-
     rule = {"name": "p", "roles": ["a", "a"], "strategy": strategy}
     policy = await client.create(named(kinds.COORDINATED_POLICY, namespace, spec={"policies": [rule]}))
     assert policy["spec"] == {"policies": [rule]}
-    negative = {"replicas": -1, "groupTemplate": {}}
-    assert (await client.create(named(kinds.ROLE_BASED_GROUP_SET, namespace, spec=negative)))["spec"] == negative
+    empty = {"replicas": 0, "groupTemplate": {}}
+    assert (await client.create(named(kinds.ROLE_BASED_GROUP_SET, namespace, spec=empty)))["spec"] == empty
     warmup = await client.create(named(kinds.WARMUP, namespace, spec=WARMUP))
     counts = {"phase": "Odd", "desired": 0, "active": 0, "succeeded": 0, "failed": 0}
     await client.patch(kinds.WARMUP, key_of(warmup), Patch.merge({"status": counts}), subresource="status")
