@@ -36,7 +36,7 @@ from rbgctl.runtime.manager import LeaderElectionLost, Manager, ShutdownTimeout
 from rbgctl.runtime.manager import ManagerOptions as RuntimeOptions
 from rbgctl.runtime.manager_options import shutdown_budget
 from rbgctl.runtime.served_kinds import CRD
-from rbgctl.runtime.shard_leases import MAX_SHARDS
+from rbgctl.runtime.sharding.leases import MAX_SHARDS
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.tracing import Tracing
 

@@ -70,7 +70,8 @@ class Apply(Write):
 
     `answered` is told of the server's answer, for what a controller remembers between passes.
     `refuse_existing` is asked about the object found live under the name, before anything is sent, for names that may
-    be somebody else's: the reason it returns ends the branch; with an empty one the object is taken over.
+    be somebody else's: the reason it returns ends the branch; with an empty one the object is taken over. One that
+    appears between that look and the apply is asked about too when their fields conflict.
     """
 
     obj: RawObject

@@ -29,7 +29,7 @@ from rbgctl.runtime.kind_options import Form, KindOptions
 from rbgctl.runtime.predicate import Predicate
 from rbgctl.runtime.rbac import READ, PolicyRule, merged
 from rbgctl.runtime.served_kinds import CRD
-from rbgctl.runtime.sharding import ShardKey, own_key
+from rbgctl.runtime.sharding.assignment import ShardKey, own_key
 from rbgctl.runtime.source import InformerSource, Source
 
 if TYPE_CHECKING:

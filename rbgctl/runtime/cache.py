@@ -23,6 +23,7 @@ from rbgctl.runtime.fence import Written
 from rbgctl.runtime.indexed_fields import matching_fields
 from rbgctl.runtime.informer import Informer, ResourceNotCached
 from rbgctl.runtime.kind_options import WATCH_TIMEOUT, CacheDefaults, Form, KindOptions, scopes
+from rbgctl.runtime.list_turn import LISTS_AT_ONCE
 from rbgctl.runtime.read_your_writes import FENCE_TIMEOUT, ReadYourWrites
 from rbgctl.runtime.served_kinds import CRD, ServedKinds
 from rbgctl.runtime.store import Entry, Header
@@ -74,7 +75,7 @@ class Cache:
         self._settings = FeedSettings(
             clock=self._clock,
             rng=rng or random.Random(),
-            list_gate=asyncio.Semaphore(4),
+            list_gate=asyncio.Semaphore(LISTS_AT_ONCE),
             user_agent=user_agent,
             watch_timeout=watch_timeout,
             first_list_jitter=first_list_jitter,
@@ -84,6 +85,8 @@ class Cache:
         self._informers: dict[tuple[GVK, Form], Informer] = {}
         live = LiveClient(transport, mapper, user_agent=user_agent)
         self._writes = ReadYourWrites(self._find, live, self._clock, on_stale_read or (lambda: None))
+        self.record_write = self._writes.record
+        """Note what was written on behalf of a key, see `ReadYourWrites.record`."""
         self._group: asyncio.TaskGroup | None = None
         self._served: ServedKinds | None = None
         self._tasks: dict[Informer, asyncio.Task[None]] = {}
@@ -359,20 +362,6 @@ class Cache:
             )
 
     # -- write fence ------------------------------------------------------------------------------------------
-
-    def record_write(
-        self,
-        owner: Hashable,
-        gvk: GVK,
-        key: NN,
-        *,
-        rv: str = "",
-        gone_uid: str = "",
-        unknown: bool = False,
-        labels: Mapping[str, str] | None = None,
-    ) -> None:
-        """See `ReadYourWrites.record`."""
-        self._writes.record(owner, gvk, key, rv=rv, gone_uid=gone_uid, unknown=unknown, labels=labels)
 
     async def caught_up(self, owner: Hashable, timeout: float = FENCE_TIMEOUT) -> frozenset[Written]:
         """See `ReadYourWrites.caught_up`."""

@@ -7,14 +7,16 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import structlog
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.config import ClusterConfig
@@ -111,7 +113,7 @@ class Connections:
         watch = pool is Pool.WATCH
         # A fresh connection per watch lets load balancers spread them anew.
         reuse: dict[str, Any] = {"force_close": True} if watch else {"keepalive_timeout": KEEP_ALIVE}
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=_LIMITS[pool],
             limit_per_host=0,
             ssl=self._ssl if self._ssl is not None else True,
@@ -126,7 +128,6 @@ class Connections:
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_send_once,),
-            trace_configs=[_asking_again()],
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_TIMEOUT, sock_read=None if watch else READ_TIMEOUT
             ),
@@ -135,20 +136,36 @@ class Connections:
         )
 
 
-def _asking_again() -> aiohttp.TraceConfig:
-    """Calls what a request brings as `trace_request_ctx` once it has a connection, right before anything is sent.
+_last_word: ContextVar[Callable[[], None] | None] = ContextVar("last word before a request is sent", default=None)
+
+
+@contextlib.contextmanager
+def last_word(ask: Callable[[], None]) -> Iterator[None]:
+    """`ask` is called for a request of the current task once it has a connection, right before anything is sent.
 
     Waiting for one, or opening it, may take long; a process that was paused there would send what it no longer may.
+    What `ask` raises is what becomes of the request; the connection is kept for the next one.
     """
+    token = _last_word.set(ask)
+    try:
+        yield
+    finally:
+        _last_word.reset(token)
 
-    async def ask(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        if context.trace_request_ctx is not None:
-            context.trace_request_ctx()
 
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_end.append(ask)
-    config.on_connection_reuseconn.append(ask)
-    return config
+class _Connector(aiohttp.TCPConnector):
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        ask = _last_word.get()
+        if ask is not None:
+            try:
+                ask()
+            except BaseException:
+                connection.release()
+                raise
+        return connection
 
 
 async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

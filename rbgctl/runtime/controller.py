@@ -18,15 +18,16 @@ from rbgctl.runtime.cache import ResourceNotCached
 from rbgctl.runtime.cached_client import CachedClient
 from rbgctl.runtime.causes import CausedQueue
 from rbgctl.runtime.controller_options import ControllerOptions, ControllerSupport
+from rbgctl.runtime.deadline import Deadline
 from rbgctl.runtime.errors import LeadershipUncertain, NotFound
 from rbgctl.runtime.groups import all_of
-from rbgctl.runtime.log import ReconcileKeys
+from rbgctl.runtime.log import ReconcileKeys, SeldomLog
 from rbgctl.runtime.metrics import ControllerMetrics, PrometheusQueueMetrics
 from rbgctl.runtime.outcome import Outcomes, failure_text, is_routine
 from rbgctl.runtime.ratelimit import RateLimiter, controller_limiter
 from rbgctl.runtime.reconcile_trace import ReconcileTrace, describe_outcome
 from rbgctl.runtime.reconciler import Context, Reconciler, Result
-from rbgctl.runtime.shard_filter import ShardFilter
+from rbgctl.runtime.sharding.key_filter import ShardFilter
 from rbgctl.runtime.source import Source
 from rbgctl.runtime.store import Entry
 from rbgctl.runtime.traced_reads import TracedReads
@@ -91,6 +92,7 @@ class Controller:
                 self._sources,
                 self._forget,
             )
+        self._deadlines: list[Deadline] = []  # those not in use: as many as reconciles have run at once
         self._starting: asyncio.Task[None] | None = None
         self._started = False
 
@@ -196,6 +198,8 @@ class Controller:
         finally:
             self.queue.shut_down()
             await self._end(workers)
+            for deadline in self._deadlines:
+                deadline.stop()
 
     async def _end(self, workers: list[asyncio.Task[None]]) -> None:
         running = [w for w in workers if not w.done()]
@@ -240,8 +244,7 @@ class Controller:
         reconcile_id = _uuid4(self._support.rng)
         described = self._described(key, reconcile_id)
         with ReconcileKeys(described):
-            # Binds when something is logged, which is seldom.
-            log = structlog.get_logger(_log_name, **described)
+            log = SeldomLog(_log_name, described)
             if self._trace is None:
                 await self._run_once(key, reconcile_id, priority, log, NO_SPAN)
             else:
@@ -263,15 +266,14 @@ class Controller:
 
     async def _call(self, ctx: Context) -> tuple[Result, Exception | None]:
         seconds = self.options.reconcile_timeout
-        deadline = asyncio.timeout(seconds)
+        deadline = self._deadlines.pop() if self._deadlines else Deadline(seconds)
         shard = nullcontext() if self._filter is None else self._filter.working(ctx.key, deadline)
         try:
-            async with deadline:
-                with shard:
-                    await self._support.cache.caught_up((self.name, ctx.key))
-                    if self.kind is not None and self._cached(ctx.key) is None:
-                        self._support.cache.forget_writes((self.name, ctx.key))
-                    return await self._reconcile(ctx) or Result(), None
+            with deadline, shard:
+                await self._support.cache.caught_up((self.name, ctx.key))
+                if self.kind is not None and self._cached(ctx.key) is None:
+                    self._support.cache.forget_writes((self.name, ctx.key))
+                return await self._reconcile(ctx) or Result(), None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -294,6 +296,8 @@ class Controller:
             return Result(), panic
         except Exception as error:  # noqa: BLE001 - any error of a reconcile is a result
             return Result(), error
+        finally:
+            self._deadlines.append(deadline)
 
     def _context(self, key: NN, reconcile_id: str, priority: int, log: Any, span: Span) -> Context:
         support = self._support

@@ -11,8 +11,8 @@ from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.events import Recorder
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.ratelimit import RateLimiter
-from rbgctl.runtime.sharding import ShardKey, own_key
-from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.sharding.assignment import ShardKey, own_key
+from rbgctl.runtime.sharding.led_shards import Shards
 from rbgctl.runtime.tracing import Tracing
 
 RECONCILE_TIMEOUT = 120.0

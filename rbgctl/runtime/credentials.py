@@ -35,6 +35,10 @@ class Credential(Protocol):
         """The server answered 401 to a request with the headers `sent`. True when a retry would carry others."""
         ...
 
+    async def close(self) -> None:
+        """The Transport closes: end what goes on by itself. May be used again afterwards."""
+        ...
+
     def fresh(self) -> "Credential":
         """The same identity for another event loop; itself when it has no state."""
         ...
@@ -54,6 +58,9 @@ class NoCredential:
 
     async def on_unauthorized(self, sent: Mapping[str, str]) -> bool:
         return False
+
+    async def close(self) -> None:
+        return None
 
     def fresh(self) -> Credential:
         return self

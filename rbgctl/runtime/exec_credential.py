@@ -73,7 +73,12 @@ class _Issued:
 
 
 class ExecPlugin:
-    """Runs the program off the loop, one run at a time; whoever waits meanwhile shares the result."""
+    """Runs the program off the loop, one run at a time, which belongs to nobody who waits for it.
+
+    Whoever needs a credential meanwhile joins that run and shares its result or its error. A caller with less patience
+    than the program needs (the elector has five seconds for a request) goes away without it and finds the credential
+    when it comes back; only `timeout` seconds and `close` end a run.
+    """
 
     def __init__(
         self,
@@ -88,14 +93,12 @@ class ExecPlugin:
         self._timeout = timeout
         self._is_terminal = is_terminal
         self._issued: _Issued | None = None
-        self._lock = asyncio.Lock()
+        self._running: asyncio.Task[None] | None = None
         self._hints: deque[float] = deque(maxlen=HINTS_PER_HOUR)
 
     async def ready(self) -> None:
         if self._expired():
-            async with self._lock:
-                if self._expired():
-                    self._issued = await self._run()
+            await self._renewed()
 
     def headers(self) -> Mapping[str, str]:
         return self._issued.headers if self._issued else {}
@@ -104,13 +107,21 @@ class ExecPlugin:
         return self._issued.pair if self._issued else None
 
     async def on_unauthorized(self, sent: Mapping[str, str]) -> bool:
-        async with self._lock:
-            before = self._issued
-            if before is None or sent is not before.headers:
-                # Sent with an earlier generation, which somebody else has renewed meanwhile (RT-CF-08).
-                return before is None or before.pair is not None or sent != before.headers
-            self._issued = issued = await self._run()
-            return (issued.headers, issued.pair) != (before.headers, before.pair)
+        if self._running is not None:
+            await self._renewed()
+        before = self._issued
+        if before is None or sent is not before.headers:
+            # Sent with an earlier generation, which somebody else has renewed meanwhile (RT-CF-08).
+            return before is None or before.pair is not None or sent != before.headers
+        await self._renewed()
+        issued = self._issued
+        return issued is None or (issued.headers, issued.pair) != (before.headers, before.pair)
+
+    async def close(self) -> None:
+        """End a run that is under way; those who wait for it get a ConfigError."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
 
     def fresh(self) -> "ExecPlugin":
         return ExecPlugin(self._spec, clock=self._clock, timeout=self._timeout, is_terminal=self._is_terminal)
@@ -118,6 +129,25 @@ class ExecPlugin:
     def _expired(self) -> bool:
         issued = self._issued
         return issued is None or (issued.expires is not None and self._clock.now() >= issued.expires)
+
+    async def _renewed(self) -> None:
+        """Until the run under way, or else a new one, has ended. A cancellation only ends the waiting."""
+        running = self._running
+        if running is None:
+            running = self._running = asyncio.create_task(self._renew(), name=f"exec plugin {self._spec.command}")
+            running.add_done_callback(self._ran)
+        await asyncio.wait([running])
+        if running.cancelled():
+            raise ConfigError(f"exec plugin {self._spec.command} was ended before it answered")
+        running.result()
+
+    async def _renew(self) -> None:
+        self._issued = await self._run()
+
+    def _ran(self, running: asyncio.Task[None]) -> None:
+        self._running = None
+        if not running.cancelled():
+            running.exception()  # Told to all who waited; there may be none left.
 
     async def _run(self) -> _Issued:
         spec = self._spec

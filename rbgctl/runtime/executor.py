@@ -7,6 +7,7 @@ controller's client, which records the write fence for the key (RT-CA-20).
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
@@ -25,7 +26,7 @@ from rbgctl.machinery.plan import (
     UidOf,
 )
 from rbgctl.runtime.client import Patch
-from rbgctl.runtime.errors import AlreadyExists, NotFound, TerminalError
+from rbgctl.runtime.errors import AlreadyExists, Conflict, NotFound, TerminalError
 from rbgctl.runtime.fairness import checkpoint
 from rbgctl.runtime.reconciler import Result
 
@@ -173,9 +174,7 @@ class _Run:
                 self._remember(answer)
             case Apply():
                 obj = self._with_uids(write.obj)
-                if write.refuse_existing is not None:
-                    await self._check_name(obj, write.refuse_existing)
-                answer = await client.apply(obj, field_manager=manager, force=True, subresource=write.subresource)
+                answer = await self._apply(write, obj)
                 self._remember(answer)
                 if write.answered is not None:
                     write.answered(answer)
@@ -214,14 +213,30 @@ class _Run:
                     return False
         return True
 
-    async def _check_name(self, obj: RawObject, refuse: Callable[[RawObject], str]) -> None:
+    async def _apply(self, write: Apply, obj: RawObject) -> RawObject:
+        """Forced, but not over what may be somebody else's: neither what is there now nor what appears meanwhile."""
+        send = partial(self.ctx.client.apply, obj, field_manager=write.field_manager, subresource=write.subresource)
+        refuse = write.refuse_existing
+        if refuse is None or await self._exists(obj, refuse):
+            return await send(force=True)
+        try:
+            return await send(force=False)
+        except Conflict:
+            # Somebody has made it since, and wants other values than we: look whose it is.
+            if not await self._exists(obj, refuse):
+                raise
+        return await send(force=True)
+
+    async def _exists(self, obj: RawObject, refuse: Callable[[RawObject], str]) -> bool:
+        """Raises NotOurs when `refuse` has a reason against what exists."""
         try:
             existing = await self.ctx.live.get(GVK.of(obj), NN.of(obj))
         except NotFound:
-            return
+            return False
         reason = refuse(existing)
         if reason:
             raise NotOurs(reason)
+        return True
 
     def record(self, event: PlannedEvent, *, component: str = "", message: str = "") -> None:
         self.ctx.recorder_for(component).event(event.regarding, event.type, event.reason, message or event.message)

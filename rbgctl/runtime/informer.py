@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from rbgctl.machinery.gvk import GVK, NN, Resource
 from rbgctl.runtime.errors import ApiError, NoKindMatch, NotFound
-from rbgctl.runtime.feed import Feed, FeedSettings, Notification, ResourceHandler, Share, added
+from rbgctl.runtime.feed import Feed, FeedSettings, Notification, ResourceHandler, Share
 from rbgctl.runtime.kind_options import ALL_OTHERS, CacheDefaults, KindOptions, Scope, scopes
-from rbgctl.runtime.queued_handler import QueuedHandler
+from rbgctl.runtime.registration import Registration
 from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, IndexFunction, Tombstone
 from rbgctl.runtime.transport import Transport
 
@@ -23,26 +23,6 @@ BY_SCOPE = "scope of the cache"
 
 class ResourceNotCached(Exception):
     """The kind was not declared, or not for that namespace."""
-
-
-@dataclass(slots=True, eq=False)
-class Registration:
-    """One handler on one informer. `has_synced`: it has handled everything of the first lists (RT-IN-03).
-
-    resync: seconds after which it wants to hear of everything again, 0 never. due: whether it hears at present of what
-    only repeats what it knows, as it does until the first check (RT-ST-05).
-    """
-
-    informer: "Informer"
-    handler: ResourceHandler
-    resync: float = 0.0
-    due: bool = True
-    due_at: float = float("inf")
-
-    @property
-    def has_synced(self) -> bool:
-        handled = not isinstance(self.handler, QueuedHandler) or self.handler.has_heard_initial
-        return self.informer.has_synced and handled
 
 
 class Informer:
@@ -106,18 +86,18 @@ class Informer:
     def add_handler(self, handler: ResourceHandler, *, resync: float | None = None) -> Registration:
         """The handler first hears of everything stored, then of every change; nothing is lost or doubled.
 
+        When more than two hundred objects are stored it hears of the others after this call, see `Registration`.
+
         resync: seconds after which it is told everything again, by default as often as the kind's options say; at least
         1, and 0 for never. A handler added late is told no more often than the informer looks already (RT-IN-06), and
         never where it does not look at all: somebody has to ask for that before the start.
         Raises RuntimeError when the informer was removed (RT-IN-04).
         """
         self._need_not_removed()
-        registration = Registration(self, handler, self._resync_period(resync))
-        if registration.resync:
-            registration.due_at = self._settings.clock.monotonic() + registration.resync
+        period, monotonic = self._resync_period(resync), self._settings.clock.monotonic
+        registration = Registration(self, handler, period, call=self._tell, monotonic=monotonic)
         self._registrations.append(registration)
-        for entry in list(self.store.entries()):
-            self._tell(handler, added(entry, initial=True))
+        registration.begin(list(self.store.entries()))
         return registration
 
     def _resync_period(self, wanted: float | None) -> float:
@@ -125,6 +105,7 @@ class Informer:
         return max(seconds, MIN_RESYNC, self._check_period) if seconds else 0.0
 
     def remove_handler(self, registration: Registration) -> None:
+        registration.end()
         if registration in self._registrations:
             self._registrations.remove(registration)
 
@@ -135,7 +116,8 @@ class Informer:
     def remove(self) -> None:
         """Forget everything for good; nobody is told (RT-CA-14)."""
         self._removed = True
-        self._registrations.clear()
+        for registration in list(self._registrations):
+            self.remove_handler(registration)
         self._forget()
 
     def _forget(self) -> None:
@@ -180,8 +162,7 @@ class Informer:
     @property
     def pending(self) -> int:
         """Events received and not yet handled by everybody (RT-IN-01)."""
-        handlers = (r.handler for r in self._registrations)
-        slowest = max((h.pending for h in handlers if isinstance(h, QueuedHandler)), default=0)
+        slowest = max((r.pending for r in self._registrations), default=0)
         return sum(len(f.fifo) for f in self.feeds.values()) + slowest
 
     # -- namespaces -------------------------------------------------------------------------------------------
@@ -322,7 +303,7 @@ class Informer:
         for registration in list(self._registrations):
             if repeats and not registration.due:
                 continue
-            self._tell(registration.handler, call)
+            registration.tell(call)
 
     def _tell(self, handler: ResourceHandler, call: Notification) -> None:
         try:

@@ -38,6 +38,8 @@ JITTER = 2.2
 HERD_SECONDS = 0.2
 """Those who hear of a release spread their tries over so long."""
 RELEASE_PAUSE = 0.2
+WORTH_A_TRY = 0.001
+"""Seconds that a request needs at least: what clocks and timers round away must not become a loop of empty tries."""
 
 
 class LeaseClient(Protocol):
@@ -337,7 +339,7 @@ class Elector:
     async def _release(self) -> None:
         """Empty the holder if that is still us, within the renew deadline (RT-LE-15)."""
         deadline = self._clock.monotonic() + self.config.renew
-        while self._may_hold and (left := deadline - self._clock.monotonic()) > 0:
+        while self._may_hold and (left := deadline - self._clock.monotonic()) > WORTH_A_TRY:
             seconds = min(left, self.config.request_timeout)
             try:
                 async with asyncio.timeout(seconds):

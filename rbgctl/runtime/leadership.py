@@ -12,7 +12,7 @@ from rbgctl.runtime.elector_thread import ElectorThread
 from rbgctl.runtime.manager_options import LeaderElector
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.rbac import PolicyRule
-from rbgctl.runtime.sharded_election import sharing
+from rbgctl.runtime.sharding.assembly import sharing
 from rbgctl.runtime.transport import Transport
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ reconcile has already been shown, so those deltas are recognised here and skippe
 from dataclasses import dataclass, field
 
 from rbgctl.machinery.gvk import NN
-from rbgctl.machinery.resource_version import is_ordered, newer_or_equal
+from rbgctl.machinery.resource_version import is_before
 from rbgctl.runtime.fifo import Delta, DeltaType
 from rbgctl.runtime.store import Entry, Tombstone
 
@@ -41,7 +41,7 @@ class LiveReads:
         """Whether `delta` tells of a time before a live read of the object that is `stored` (None: nothing is)."""
         match delta.item:
             case Entry() as entry:
-                if self._is_gone(entry, delta.type):
+                if self._gone and self._is_gone(entry, delta.type):
                     return True
                 if stored is None or not is_older(entry, stored):
                     return False
@@ -63,13 +63,9 @@ class LiveReads:
     def _ahead_of_list(self, key: NN, listed_rv: str) -> bool:
         # Once only: after a restore from a backup all versions are smaller, and the next list must win.
         version = self._versions.pop(key, None)
-        return version is not None and _is_before(listed_rv, version[0])
+        return version is not None and is_before(listed_rv, version[0])
 
 
 def is_older(a: Entry, b: Entry) -> bool:
     """Whether `a` is of an earlier time than `b`, which is stored under the same key."""
-    return _is_before(a.header.rv, b.header.rv)
-
-
-def _is_before(a: str, b: str) -> bool:
-    return is_ordered(a) and is_ordered(b) and a != b and newer_or_equal(b, a)
+    return is_before(a.header.rv, b.header.rv)

@@ -68,6 +68,22 @@ def configure_logging(
     root.setLevel(max(threshold, logging.WARNING))
 
 
+class SeldomLog:
+    """A logger with `keys` that is made when something is logged: one is needed hundreds of times a second, not used.
+
+    Has all methods of a logger of structlog.
+    """
+
+    __slots__ = ("_keys", "_name")
+
+    def __init__(self, name: str, keys: Mapping[str, Any]) -> None:
+        self._name = name
+        self._keys = keys
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(structlog.get_logger(self._name, **self._keys), method)
+
+
 class ReconcileKeys:
     """`with ReconcileKeys(keys):` Lines logged inside, also by tasks started inside, carry `keys`."""
 

@@ -35,7 +35,7 @@ from rbgctl.runtime.manager_options import LeaderElector, ManagerOptions
 from rbgctl.runtime.metrics import Registry
 from rbgctl.runtime.metrics_server import DEFAULT_ADDRESS, METRICS, Handler, metrics_server
 from rbgctl.runtime.profiling import profiling_server
-from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.sharding.led_shards import Shards
 from rbgctl.runtime.shutdown import Shutdown, ShutdownTimeout
 from rbgctl.runtime.tracing import Tracing
 from rbgctl.runtime.transport import Transport

@@ -1,7 +1,7 @@
 """Every metric of the runtime, under controller-runtime's names: existing dashboards work (RT-MT-01 to RT-MT-91).
 
 One `Registry` per process holds them. `ControllerMetrics` and `QueueMetrics` resolve their labelled children once:
-a resolved child costs a third of a look-up by labels.
+a resolved child costs a third of a look-up by labels. What every event counts is kept in plain numbers, see `series`.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from rbgctl.machinery.gvk import GVK
 from rbgctl.runtime.api_path import request_info
 from rbgctl.runtime.cache import Cache
+from rbgctl.runtime.series import DistributionFamily, Number, NumberFamily
 
 RECONCILE_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
@@ -47,10 +48,16 @@ class Registry:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, labels, registry=registry)
 
+        def often(name: str, text: str, *labels: str) -> NumberFamily:
+            return NumberFamily(name, text, labels, registry)
+
+        def often_measured(name: str, text: str, *labels: str, bounds: tuple[float, ...]) -> DistributionFamily:
+            return DistributionFamily(name, text, labels, registry, bounds=bounds)
+
         def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(name, text, labels, buckets=buckets, registry=registry)
 
-        self.reconciles = counter(
+        self.reconciles = often(
             "controller_runtime_reconcile_total",
             "Total number of reconciliations per controller",
             "controller",
@@ -76,38 +83,38 @@ class Registry:
             "Total number of reconciliations that ran out of time per controller",
             "controller",
         )
-        self.reconcile_seconds = histogram(
+        self.reconcile_seconds = often_measured(
             "controller_runtime_reconcile_time_seconds",
             "Length of time per reconciliation per controller",
             "controller",
-            buckets=RECONCILE_BUCKETS,
+            bounds=RECONCILE_BUCKETS,
         )
         self.max_concurrent = gauge(
             "controller_runtime_max_concurrent_reconciles",
             "Maximum number of concurrent reconciles per controller",
             "controller",
         )
-        self.active_workers = gauge(
+        self.active_workers = often(
             "controller_runtime_active_workers", "Number of currently used workers per controller", "controller"
         )
 
-        self.queue_depth = gauge("workqueue_depth", "Current depth of workqueue", "name", "controller", "priority")
-        self.queue_adds = counter(
+        self.queue_depth = often("workqueue_depth", "Current depth of workqueue", "name", "controller", "priority")
+        self.queue_adds = often(
             "workqueue_adds_total", "Total number of adds handled by workqueue", "name", "controller"
         )
-        self.queue_wait = histogram(
+        self.queue_wait = often_measured(
             "workqueue_queue_duration_seconds",
             "How long in seconds an item stays in workqueue before being requested",
             "name",
             "controller",
-            buckets=QUEUE_BUCKETS,
+            bounds=QUEUE_BUCKETS,
         )
-        self.queue_work = histogram(
+        self.queue_work = often_measured(
             "workqueue_work_duration_seconds",
             "How long in seconds processing an item from workqueue takes",
             "name",
             "controller",
-            buckets=QUEUE_BUCKETS,
+            bounds=QUEUE_BUCKETS,
         )
         self.queue_unfinished = gauge(
             "workqueue_unfinished_work_seconds",
@@ -121,7 +128,7 @@ class Registry:
             "name",
             "controller",
         )
-        self.queue_retries = counter(
+        self.queue_retries = often(
             "workqueue_retries_total", "Total number of retries handled by workqueue", "name", "controller"
         )
 
@@ -195,7 +202,7 @@ class Registry:
         self.stale_reads = counter(
             "rbg_runtime_stale_reads_total", "Objects read live because the cache did not show our own write in time"
         )
-        self.avoided_writes = counter(
+        self.avoided_writes = often(
             "rbg_runtime_avoided_writes_total",
             "Writes not sent because the object already was as wanted",
             "controller",
@@ -266,7 +273,7 @@ class PrometheusQueueMetrics:
         self._depth = registry.queue_depth
         self._registry = registry
         self._name = name
-        self._priorities: dict[int, Gauge] = {}
+        self._priorities: dict[int, Number] = {}
         self._adds = registry.queue_adds.labels(name, name)
         self._wait = registry.queue_wait.labels(name, name)
         self._work = registry.queue_work.labels(name, name)
@@ -298,17 +305,17 @@ class PrometheusQueueMetrics:
     def retried(self) -> None:
         self._retries.inc()
 
-    def _depth_of(self, priority: int) -> Gauge:
+    def _depth_of(self, priority: int) -> Number:
         known = self._priorities.get(priority)
         if known is not None:
             return known
         # RT-PQ-10: reconcilers may set any priority; the series may not grow with it.
         full = len(self._priorities) >= MAX_PRIORITIES
         label = TOO_MANY_PRIORITIES if full else str(priority)
-        gauge = self._depth.labels(self._name, self._name, label)
+        depth = self._depth.labels(self._name, self._name, label)
         if not full:
-            self._priorities[priority] = gauge
-        return gauge
+            self._priorities[priority] = depth
+        return depth
 
 
 class _InformerCollector(Collector):

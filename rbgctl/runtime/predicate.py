@@ -5,9 +5,9 @@ half is missing: it says False and logs, so that its negation lets such an event
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import structlog
 
 from rbgctl.machinery.gvk import NN
@@ -19,8 +19,7 @@ _log = structlog.get_logger("rbgctl.runtime.predicate")
 Verb = Literal["create", "update", "delete", "generic"]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """Something happened to an object.
 
     old: the previous state, of updates only. in_initial_list: a create that only repeats what a first list showed

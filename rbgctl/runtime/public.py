@@ -64,8 +64,8 @@ from rbgctl.runtime.predicate import (
 from rbgctl.runtime.queued_handler import QueuedHandler
 from rbgctl.runtime.rbac import PolicyRule, cluster_role
 from rbgctl.runtime.read_change_write import create_or_patch, create_or_update
-from rbgctl.runtime.sharded_election import sharing
-from rbgctl.runtime.sharding import ShardKey, by_label, own_key
+from rbgctl.runtime.sharding.assembly import sharing
+from rbgctl.runtime.sharding.assignment import ShardKey, by_label, own_key
 from rbgctl.runtime.signals import stop_on_signals
 from rbgctl.runtime.source import ChannelSource
 from rbgctl.runtime.store import Entry, Header, decode_raw, owner_uids

@@ -1,8 +1,8 @@
 """Keeps a queue up to date with one collection of the API server: its state once, then a watch (RT-RF-01..18).
 
 The state comes as a stream that a marking bookmark ends and that goes on as the watch; from servers that do not offer
-that, as a list. A plain end of a healthy watch re-opens it at the newest resourceVersion; only errors that make that
-impossible lead to reading the whole state again.
+that, as a list. A plain end of a healthy watch re-opens it at the newest resourceVersion, and so does a connection that
+breaks; only errors that make that impossible lead to reading the whole state again.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from rbgctl.runtime.errors import (
 from rbgctl.runtime.fifo import DeltaType, OrderedFifo
 from rbgctl.runtime.kind_options import WATCH_TIMEOUT
 from rbgctl.runtime.list_page import ListPage, list_page
+from rbgctl.runtime.list_turn import LISTS_AT_ONCE, ListTurn
 from rbgctl.runtime.store import Entry, EntryDecoder, WrongKind
 from rbgctl.runtime.tracing import NO_SPAN, Span
 from rbgctl.runtime.transport import LineStream, Transport
@@ -39,6 +40,9 @@ _log = structlog.get_logger("rbgctl.runtime.reflector")
 
 PAGE_SIZE = 500
 SHORT_WATCH = 1.0
+SHORT_CUTS = 3
+"""So many watches in a row may break off at once without an event; then it is no outage, and lists have to do."""
+
 BOOKMARK_SILENCE = 90.0
 STREAM_SILENCE = 60.0
 STREAM_RETRY = 600.0
@@ -81,7 +85,7 @@ class WatchTarget:
 
 
 class _ShortWatch(Exception):
-    """A watch that ended at once without a single event."""
+    """A watch that ended at once without a single event, or kept breaking off so."""
 
 
 class _NoMarker(Exception):
@@ -90,10 +94,11 @@ class _NoMarker(Exception):
 
 @dataclass(slots=True)
 class _Initial:
-    """The state collected from a stream until its end is marked."""
+    """The state collected from a stream until its end is marked. opened: the server has begun to answer."""
 
     reason: str
     entries: dict[NN, Entry] = field(default_factory=dict)
+    opened: bool = False
     done: bool = False
 
 
@@ -101,9 +106,9 @@ class Reflector:
     """Run `run()` as a task; it returns only when cancelled.
 
     streaming: whether to stream the initial state; None tries it and remembers for ten minutes that it failed.
-    list_gate bounds concurrent lists of a process. watch_timeout: range in seconds from which each watch request
-    draws its server-side timeout. on_error hears of failed lists and watch opens; on_relist why the whole state was
-    read again, not of the first time. on_queued: called when events have come into the sink.
+    list_gate bounds concurrent lists of a process, see `ListTurn`. watch_timeout: range in seconds from which each
+    watch request draws its server-side timeout. on_error hears of failed lists and watch opens; on_relist why the whole
+    state was read again, not of the first time. on_queued: called when events have come into the sink.
     """
 
     def __init__(
@@ -135,7 +140,7 @@ class Reflector:
         self._rng = rng or random.Random()
         self._streaming = streaming
         self._stream_again_at = float("-inf")
-        self._gate = list_gate or asyncio.Semaphore(4)
+        self._gate = list_gate or asyncio.Semaphore(LISTS_AT_ONCE)
         self._user_agent = user_agent
         self._watch_timeout = watch_timeout
         self._jitter = first_list_jitter
@@ -144,6 +149,7 @@ class Reflector:
         self._on_queued = on_queued
         self._backoff = Backoff(self._clock, self._rng)
         self._rv_unavailable = False
+        self._watching = False
         self._server_pages = False
         self._bookmarks_seen = False
         self._log = _log.bind(resource=target.resource.plural, namespace=target.namespace or None)
@@ -157,15 +163,18 @@ class Reflector:
                 reason = await self._list_and_watch(reason)
             except Exception as error:  # noqa: BLE001 - an informer that ends would leave its kind stale for ever
                 self._on_error(error)
-                reason = type(error).__name__
+                name = type(error).__name__
+                # A list that failed is tried again for the reason that it was made for.
+                reason = name if self._watching else reason or name
                 if needs_relist(error):
                     self._log.info("watch expired, reading everything again")
                 else:
-                    self._log.warning("list or watch failed", error=str(error), error_type=reason)
+                    self._log.warning("list or watch failed", error=str(error), error_type=name)
             await self._clock.sleep(self._backoff.step())
 
     async def _list_and_watch(self, reason: str) -> str:
         """Returns why everything must be read again."""
+        self._watching = False
         if self._streaming is not False and self._clock.monotonic() >= self._stream_again_at:
             again = await self._stream_and_watch(reason)
             if again is not None:
@@ -175,6 +184,7 @@ class Reflector:
 
     def _replaced(self, entries: list[Entry], rv: str, reason: str) -> None:
         self._rv_unavailable = False
+        self._watching = True
         self._sink.replace(entries, rv)
         self.last_rv = rv
         self.relists += 1
@@ -217,10 +227,11 @@ class Reflector:
             if rv not in {"", "0"}:
                 params["resourceVersionMatch"] = "NotOlderThan"
         entries: list[Entry] = []
-        async with self._gate:
+        async with ListTurn(self._gate) as turn:
             while True:
                 try:
                     page = await self._page(params)
+                    turn.progress()
                 except ApiError as error:
                     if "continue" not in params or not needs_relist(error):
                         raise
@@ -269,6 +280,11 @@ class Reflector:
                     await self._clock.sleep(self._backoff.step())
                 elif isinstance(error, ApiError) and _rv_unusable(error) and not self._rv_unavailable:
                     self._rv_unavailable = True
+                elif isinstance(error, TransportError) and not initial.opened and not self._streaming:
+                    # Nothing came at all, which does not tell whether the server streams: a list for this once.
+                    self._on_error(error)
+                    self._log.info("no answer to the request for a stream", error=str(error))
+                    return None
                 else:
                     self._log.info("the server does not stream lists", error=str(error))
                     self._stream_again_at = self._clock.monotonic() + STREAM_RETRY
@@ -286,8 +302,9 @@ class Reflector:
 
     async def _watch(self, initial: _Initial | None) -> str:
         """Watch until everything must be read again; returns the reason. `initial` collects the state first."""
+        cuts = 0
         while True:
-            began, events = self._clock.monotonic(), 0
+            began, events, cut = self._clock.monotonic(), 0, False
             seconds = self._rng.uniform(*self._watch_timeout)
             try:
                 events = await self._one_watch(seconds, initial)
@@ -307,12 +324,19 @@ class Reflector:
                 if not isinstance(error, TransportError):
                     raise
                 # How proxies and time-outs end a watch (RT-RF-10).
+                cut = True
                 self._log.info("watch interrupted, resuming", error=str(error))
             if initial is not None and not initial.done:
                 raise _NoMarker(f"the stream of {self.target.resource.plural} ended before it was complete")
             initial = None
-            if events == 0 and self._clock.monotonic() - began < SHORT_WATCH:
+            if events or self._clock.monotonic() - began >= SHORT_WATCH:
+                cuts = 0
+                continue
+            # A broken connection says nothing about the version: the server may only have gone away (RT-AC-04).
+            cuts += cut
+            if not cut or cuts > SHORT_CUTS:
                 raise _ShortWatch(f"a watch of {self.target.resource.plural} ended at once without an event")
+            await self._clock.sleep(self._backoff.step())
 
     def _watch_params(self, seconds: float, initial: _Initial | None) -> dict[str, str]:
         params = {
@@ -335,8 +359,9 @@ class Reflector:
         live_silence = min(BOOKMARK_SILENCE, total) if self._bookmarks_seen else total
         events = 0
         async with contextlib.AsyncExitStack() as listing, contextlib.AsyncExitStack() as watching:
+            turn: ListTurn | None = None
             if initial is not None:
-                await listing.enter_async_context(self._gate)
+                turn = await listing.enter_async_context(ListTurn(self._gate))
                 listing.callback(asyncio.create_task(self._warn_while_collecting()).cancel)
                 listing.enter_context(self._span())
             stream = await watching.enter_async_context(
@@ -345,14 +370,19 @@ class Reflector:
                     self._watch_params(seconds, initial),
                     idle_timeout=live_silence if initial is None else min(STREAM_SILENCE, total),
                     total_timeout=total,
+                    open_timeout=total if initial is None else min(STREAM_SILENCE, total),
                     accept=self._accept(is_list=False),
                     user_agent=self._user_agent,
                 )
             )
             if stream.status != 200:
                 raise await self._refusal(stream)
+            if initial is not None:
+                initial.opened = True
             try:
                 async for lines in stream.batches():
+                    if turn is not None:
+                        turn.progress()
                     for count, line in enumerate(lines, 1):
                         self._accept_line(line, initial)
                         events += 1

@@ -9,9 +9,10 @@ import structlog
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
 from rbgctl.runtime.handler import EventHandler
-from rbgctl.runtime.informer import Informer, Registration
+from rbgctl.runtime.informer import Informer
 from rbgctl.runtime.kind_options import Form
 from rbgctl.runtime.predicate import Event, Predicate
+from rbgctl.runtime.registration import Registration
 from rbgctl.runtime.store import Entry, Tombstone
 from rbgctl.runtime.workqueue import WorkQueue
 
@@ -78,6 +79,8 @@ class InformerSource:
 
     async def wait_for_sync(self) -> None:
         await self._informer().wait_until_settled()
+        if self._registration is not None:
+            await self._registration.wait_until_told()
 
     @property
     def last_error(self) -> Exception | None:
@@ -91,7 +94,7 @@ class InformerSource:
 
     def replay(self) -> None:
         if self._registration is not None:
-            for entry in list(self._registration.informer.store.entries()):
+            for entry in list(self._informer().store.entries()):
                 self.on_add(entry, initial=True)
 
     # -- what the informer calls ------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import structlog
 from rbgctl.runtime.client_limits import Allowance
 from rbgctl.runtime.clock import Clock, SystemClock
 from rbgctl.runtime.config import ClusterConfig
-from rbgctl.runtime.connections import UNARY_CONNECTIONS, Connections, Pool, transport_error
+from rbgctl.runtime.connections import UNARY_CONNECTIONS, Connections, Pool, last_word, transport_error
 from rbgctl.runtime.errors import LeadershipUncertain, NotSent, TransportError
 from rbgctl.runtime.line_stream import LineSplitter, LineStream
 from rbgctl.runtime.tracing import Tracing
@@ -33,6 +33,8 @@ NETWORK_RETRY_SECONDS = 1.0
 REQUEST_TIMEOUT = 60.0
 MAX_WARNINGS = 1000
 DEBUG_WAIT, INFO_WAIT = 0.05, 1.0
+LATE_SECONDS = 0.25
+"""By so much the server's time limit for a write may outlast the gate; well within the lease's margin."""
 
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 
@@ -99,6 +101,10 @@ class _Call:
         return f"{self.method} {self.path}"
 
 
+class _TooLate(Exception):
+    """Getting a connection took so long that what the attempt tells the server about its time is no longer true."""
+
+
 class Transport:
     """Use as an async context manager, or call `close()`.
 
@@ -141,6 +147,7 @@ class Transport:
     async def close(self) -> None:
         await self.writes.close()
         await self._connections.close()
+        await self.config.credential.close()
 
     async def rotate(self) -> None:
         """Open new connections from now on, close the old ones when their requests have ended (RT-CF-04)."""
@@ -181,6 +188,9 @@ class Transport:
                     raise
                 # Not sent once more: what counts is what the server said to the attempt before.
                 return response
+            except _TooLate:
+                # Its connection is kept: the next attempt need not wait for one.
+                continue
             except TransportError as error:
                 if call.is_write or error.kind not in {"reset", "eof"} or attempt >= MAX_RETRIES:
                     raise
@@ -229,21 +239,35 @@ class Transport:
     async def _attempt(self, call: _Call) -> tuple[Response, Mapping[str, str]]:
         """Send it once; also returns the credential headers that were sent."""
         await self.config.credential.ready()
-        left = call.ends_at - self._clock.monotonic()
-        query = call.params
-        gated = call.is_write and call.gated and self.gate is not None
-        if gated:
-            left = min(left, self._check_gate(call))
-            # The server gives up in time too, so that a slow write cannot commit after the lease (RT-LE-37).
-            query = {**(call.params or {}), "timeout": f"{max(left, 0.001):.3f}s"}
+        left = min(call.ends_at - self._clock.monotonic(), self._check_gate(call))
         if left <= 0:
             raise TransportError("timeout", f"{call}: no answer within {call.timeout:g} s")
         sent = self.config.credential.headers()
         headers = self._headers(call.accept, call.content_type, call.user_agent, sent)
-        attempt = self._once(call, query, headers, left)
-        if gated:
-            return await self.writes.carry(attempt), sent
-        return await attempt, sent
+        if call.is_write and call.gated and self.gate is not None:
+            return await self.writes.carry(self._once_gated(call, headers, left)), sent
+        return await self._once(call, call.params, headers, left), sent
+
+    async def _once_gated(self, call: _Call, headers: Headers, seconds: float) -> Response:
+        """The server gives up after `seconds` too, so that a slow write cannot commit after the lease (RT-LE-37). It
+        counts them from when it gets the request.
+        """
+        query = {**(call.params or {}), "timeout": f"{max(seconds, 0.001):.3f}s"}
+        sent_at: float | None = None
+
+        def ask_again() -> None:
+            nonlocal sent_at
+            if self._check_gate(call) < seconds - LATE_SECONDS:
+                raise _TooLate
+            sent_at = self._clock.monotonic()
+
+        try:
+            with last_word(ask_again):
+                return await self._once(call, query, headers, seconds)
+        except TransportError as error:
+            if sent_at is not None and not error.unsent:
+                self.writes.unanswered(sent_at + seconds - self._clock.monotonic())
+            raise
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -253,6 +277,7 @@ class Transport:
         *,
         idle_timeout: float,
         total_timeout: float,
+        open_timeout: float | None = None,
         accept: str = "application/json",
         user_agent: str = "rbgctl",
         allowance: Allowance | None = None,
@@ -261,12 +286,15 @@ class Transport:
 
         `idle_timeout` seconds without a byte, or `total_timeout` in all, end the stream with TransportError timeout
         (RT-RF-16); the idle timer runs only while waiting for the server and covers the response headers. An open
-        that breaks is tried again every second, like one that is told to come back (RT-CL-20, RT-CL-21); only these
-        further attempts wait for the rate limit of `allowance`. Watches take no slots.
+        that breaks is tried again every second, like one that is told to come back (RT-CL-20, RT-CL-21), for as long as
+        `open_timeout` seconds, by default `total_timeout`; only these further attempts wait for the rate limit of
+        `allowance`. Watches take no slots.
         """
-        ends_at = self._clock.monotonic() + total_timeout
+        began = self._clock.monotonic()
+        ends_at = began + total_timeout
+        open_by = ends_at if open_timeout is None else began + open_timeout
         async with contextlib.AsyncExitStack() as stack:
-            answer = await self._open(stack, path, params, idle_timeout, ends_at, accept, user_agent, allowance)
+            answer = await self._open(stack, path, params, idle_timeout, open_by, accept, user_agent, allowance)
             # A process that only watches has to notice changed certificate files as well (RT-CF-05).
             yield LineStream(answer, idle_timeout, ends_at, self._clock, path, self._connections.follow_files)
 
@@ -351,7 +379,6 @@ class Transport:
                     data=call.body,
                     headers=headers,
                     allow_redirects=False,
-                    trace_request_ctx=lambda: self._check_gate(call),
                     **self._options(),
                 ) as answer,
             ):

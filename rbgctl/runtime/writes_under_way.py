@@ -1,8 +1,9 @@
 """Writes that the server may still carry out, whatever has become of those who asked for them (RT-LE-39).
 
-A request cannot be called back: when the task that waits for it is cancelled, the server goes on. So a write that needs
-leadership runs in a task of its own, which only its answer or its time limit ends, and leadership is given away when
-these tasks have ended, not when the waiting has.
+A request cannot be called back: when the task that waits for it is cancelled, the server goes on, and it may do so when
+the connection is lost. So a write that needs leadership runs in a task of its own, which only its answer or its time
+limit ends; one that ends without an answer stays under way until the server's own time limit for it is over; and
+leadership is given away when all that has ended, not when the waiting has.
 """
 
 import asyncio
@@ -24,11 +25,20 @@ class WritesUnderWay:
 
     async def carry(self, write: Coroutine[Any, Any, Answer]) -> Answer:
         """Its answer. A cancellation only ends the waiting, so `write` must be bounded in time."""
-        task = asyncio.create_task(write, name="write")
-        self._scopes[task] = write_scope.get()
-        task.add_done_callback(self._forget)
+        task = self._follow(write, "write")
         await asyncio.wait([task])
         return task.result()
+
+    def unanswered(self, seconds: float) -> None:
+        """Called by a write that ends without knowing what became of it: the server may carry it out for so long."""
+        if seconds > 0:
+            self._follow(asyncio.sleep(seconds), "unanswered write")
+
+    def _follow(self, what: Coroutine[Any, Any, Answer], name: str) -> asyncio.Task[Answer]:
+        task = asyncio.create_task(what, name=name)
+        self._scopes[task] = write_scope.get()
+        task.add_done_callback(self._forget)
+        return task
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         del self._scopes[task]

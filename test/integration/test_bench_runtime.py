@@ -50,12 +50,13 @@ def test_full_caches_are_kept_from_the_garbage_collector(measured: Measured) -> 
 def test_events_are_cheap_and_reach_the_reconciler_at_once(measured: Measured) -> None:
     """RT-AC-03: 15 % of a core at 500/s is 300 us per event, 20 times orjson.loads of a pod where that takes 15 us.
 
-    Up to four times as much is allowed here, since few events at a time and a busy machine cost more each.
+    Three times as much is allowed here: few events at a time cost more each (25 to 30 times, on a machine that is busy
+    with other things), and so does a processor that is shared.
     """
     _, raw = measured
     events = raw["events"]
     assert events["events"] == SMALL.rate * SMALL.seconds
-    assert events["cpu"] / events["events"] <= 80 * events["loads"]
+    assert events["cpu"] / events["events"] <= 60 * events["loads"]
     assert events["to_start"]["p50"] <= 0.05
 
 

@@ -26,7 +26,7 @@ from rbgctl.playground.deployment import ManagerProcess
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.errors import NotFound
 from rbgctl.runtime.lease_record import LEASE, LeaseRecord
-from rbgctl.runtime.sharding import shard_of
+from rbgctl.runtime.sharding.assignment import shard_of
 from rbgctl.runtime.testing.envtest import EnvTest, new_namespace
 from rbgctl.splitting import lease_name
 

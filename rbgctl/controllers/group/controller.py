@@ -25,7 +25,7 @@ from rbgctl.runtime.executor import observe_plan_execute
 from rbgctl.runtime.handler import enqueue_mapped
 from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.predicate import Event, any_of, generation_changed
-from rbgctl.runtime.sharding import own_key
+from rbgctl.runtime.sharding.assignment import own_key
 from rbgctl.runtime.store import Entry, decode_raw
 
 APPLIED = frozenset({identity.FIELD_MANAGER})

@@ -15,7 +15,7 @@ from rbgctl.planning.revisions import CONTROLLER_REVISION
 from rbgctl.runtime.builder import Builder
 from rbgctl.runtime.controller import Context, Result
 from rbgctl.runtime.executor import observe_plan_execute
-from rbgctl.runtime.sharding import by_label
+from rbgctl.runtime.sharding.assignment import by_label
 
 
 def declare() -> Builder:

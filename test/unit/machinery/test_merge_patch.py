@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbgctl.machinery.merge_patch import apply_merge_patch, merge_patch
-from rbgctl.machinery.resource_version import newer_or_equal
+from rbgctl.machinery.resource_version import is_before, newer_or_equal
 
 SCALARS = st.one_of(st.booleans(), st.integers(-3, 3), st.text(max_size=3), st.lists(st.integers(0, 2), max_size=2))
 DOCUMENTS = st.dictionaries(
@@ -37,12 +37,15 @@ def test_removed_keys_are_null_and_lists_are_whole() -> None:
 def test_decimal_versions_are_ordered_as_numbers(a: int, b: int) -> None:
     """RT-RV-07."""
     assert newer_or_equal(str(a), str(b)) == (a >= b)
+    assert is_before(str(a), str(b)) == (a < b)
 
 
 def test_other_versions_compare_only_as_equal() -> None:
     """RT-RV-07."""
     assert newer_or_equal("x1", "x1")
     assert not newer_or_equal("x2", "x1")
+    assert not is_before("x1", "x2")
+    assert not is_before("1", "x2")
 
 
 def test_values_that_only_python_takes_for_equal_are_patched() -> None:

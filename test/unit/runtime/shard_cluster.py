@@ -15,10 +15,10 @@ from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import ObjectList
 from rbgctl.runtime.errors import ApiError, TransportError
 from rbgctl.runtime.leaderelection import ElectionConfig, Elector
-from rbgctl.runtime.shard_elector import ShardedElector
-from rbgctl.runtime.shard_leases import SHARDS_LABEL, lease_name
-from rbgctl.runtime.shard_members import Membership
-from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.sharding.elector import ShardedElector
+from rbgctl.runtime.sharding.leases import SHARDS_LABEL, lease_name
+from rbgctl.runtime.sharding.led_shards import Shards
+from rbgctl.runtime.sharding.membership import Membership
 from rbgctl.runtime.writes_under_way import WritesUnderWay
 
 BASE = "op"
@@ -75,17 +75,20 @@ class LeaseServer:
 
 @dataclass
 class Link:
-    """The way of one manager to the server; `cut` loses all requests, `held` holds up writes of a Lease by name, and
-    the answers to "list".
+    """The way of one manager to the server; `cut` loses all requests, `hangs` never answers them and tells nobody,
+    `held` holds up writes of a Lease by name, and the answers to "list".
     """
 
     server: LeaseServer
     cut: bool = False
+    hangs: bool = False
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
 
     async def call(self, act: Callable[[], Any]) -> Any:
         for _ in range(2):
+            if self.hangs:
+                await asyncio.Event().wait()
             if self.cut:
                 await asyncio.sleep(1.0)
                 raise TransportError("reset", "cut off")

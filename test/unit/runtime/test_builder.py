@@ -17,7 +17,7 @@ from rbgctl.runtime.informer import KindOptions
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.predicate import Event
 from rbgctl.runtime.rbac import PolicyRule, cluster_role, merged
-from rbgctl.runtime.sharding import by_label
+from rbgctl.runtime.sharding.assignment import by_label
 from rbgctl.runtime.source import ChannelSource, InformerSource
 from rbgctl.runtime.store import Entry, Header, owner_uids
 

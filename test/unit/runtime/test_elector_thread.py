@@ -223,13 +223,23 @@ async def test_a_lost_lease_ends_run_and_leaves_the_watchdog_armed(rig: Rig, ser
 
 
 async def test_an_election_that_was_closed_in_time_lets_the_process_live(rig: Rig, server: LeaseServer) -> None:
+    rounds: list[float] = []
+    look = rig.thread._watch
+
+    def watch() -> None:
+        began = BootClock().monotonic()
+        look()
+        rounds.append(began)
+
+    rig.thread._watch = watch  # type: ignore[method-assign]
     task = await rig.lead()
     other = rig.thread.election(config(name="other", **FAST))
     standing_by = asyncio.create_task(other.run(rig.on_started))
     server.answering.clear()
     await asyncio.wait_for(task, 10)
+    would_end = rig.election.expires_at
     await rig.election.close()
-    await asyncio.sleep(3)
+    await gone(lambda: rounds[-1] > would_end)  # the watchdog has looked after the time at which it ends a process
     assert rig.exits.codes == []
     await other.close()
     standing_by.cancel()

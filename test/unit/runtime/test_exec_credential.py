@@ -1,7 +1,9 @@
 """Credentials from a program."""
 
 import asyncio
+import gc
 import json
+import os
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,8 +15,10 @@ from structlog.testing import capture_logs
 from unit.runtime.conftest import ManualClock
 
 from rbgctl.runtime.clock import rfc3339
+from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.credentials import ConfigError
 from rbgctl.runtime.exec_credential import V1, V1BETA1, ExecPlugin, ExecSpec
+from rbgctl.runtime.transport import Transport
 
 SCRIPT = """
 import json, os, pathlib, sys
@@ -211,6 +215,132 @@ async def test_a_program_that_hangs_is_killed(tmp_path: Path, manual_clock: Manu
     plugin = ExecPlugin(spec, clock=manual_clock, timeout=0.2, is_terminal=lambda: False)
     with pytest.raises(ConfigError, match=r"within 0\.2 s"):
         await plugin.ready()
+
+
+SLOW = SCRIPT.replace(
+    "print(",
+    """import time
+while not (here / "go").exists():
+    time.sleep(0.01)
+print(""",
+)
+"""Takes longer than any caller has patience: until it is told to go on."""
+
+
+async def test_a_program_slower_than_its_callers_still_brings_a_credential(
+    program: Program, manual_clock: ManualClock
+) -> None:
+    """RT-CF-08: one run, off the loop, however many give up waiting for it, and joined by all who come meanwhile."""
+    (program.here / "program.py").write_text(SLOW)
+    plugin = program.plugin(manual_clock)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await plugin.ready()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await asyncio.gather(plugin.ready(), plugin.ready())
+    (program.here / "go").touch()
+    await asyncio.gather(plugin.ready(), plugin.ready())
+    assert plugin.headers() == {"Authorization": "Bearer t1"}
+    assert len(program.runs) == 1
+
+
+async def test_a_refusal_joins_a_run_under_way(program: Program, manual_clock: ManualClock) -> None:
+    """RT-CF-08: the one whose request was refused first has given up waiting, its run goes on."""
+    plugin = program.plugin(manual_clock)
+    await plugin.ready()
+    sent = plugin.headers()
+    (program.here / "program.py").write_text(SLOW)
+    program.answers({"token": "t2"})
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await plugin.on_unauthorized(sent)
+    (program.here / "go").touch()
+    assert await asyncio.gather(plugin.on_unauthorized(sent), plugin.on_unauthorized(sent)) == [True, True]
+    assert plugin.headers() == {"Authorization": "Bearer t2"}
+    assert len(program.runs) == 2
+
+
+async def test_a_late_refusal_of_an_old_credential_waits_for_the_run_under_way(
+    program: Program, manual_clock: ManualClock
+) -> None:
+    """A request is tried again once: with what that run brings, not with what was refused to others meanwhile."""
+    plugin = program.plugin(manual_clock)
+    await plugin.ready()
+    oldest = plugin.headers()
+    program.answers({"token": "t2"})
+    await plugin.on_unauthorized(oldest)
+    (program.here / "program.py").write_text(SLOW)
+    program.answers({"token": "t3"})
+    first = asyncio.create_task(plugin.on_unauthorized(plugin.headers()))
+    await asyncio.sleep(0)  # it runs the program now
+    late = asyncio.create_task(plugin.on_unauthorized(oldest))
+    await asyncio.sleep(0)  # one that does not wait has ended after its first step
+    assert plugin.headers() == {"Authorization": "Bearer t2"}
+    assert not late.done()
+    (program.here / "go").touch()
+    assert await asyncio.gather(first, late) == [True, True]
+    assert plugin.headers() == {"Authorization": "Bearer t3"}
+    assert len(program.runs) == 3
+
+
+async def test_the_error_of_a_run_reaches_all_who_wait(program: Program, manual_clock: ManualClock) -> None:
+    (program.here / "program.py").write_text(SLOW)
+    program.answers(code=3)
+    plugin = program.plugin(manual_clock)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await plugin.ready()
+    (program.here / "go").touch()
+    errors = await asyncio.gather(*(plugin.ready() for _ in range(3)), return_exceptions=True)
+    assert [str(error).rpartition(" failed ")[2] for error in errors] == ["with exit code 3"] * 3
+    assert len(program.runs) == 1
+    program.answers()
+    await plugin.ready()  # tried anew
+    assert plugin.headers() == {"Authorization": "Bearer t1"}
+
+
+async def test_an_error_that_nobody_waits_for_any_more_is_no_complaint_of_the_loop(
+    program: Program, manual_clock: ManualClock
+) -> None:
+    (program.here / "program.py").write_text(SLOW)
+    program.answers(code=3)
+    plugin = program.plugin(manual_clock)
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await plugin.ready()
+        running = plugin._running
+        assert running is not None
+        (program.here / "go").touch()
+        await asyncio.wait([running])
+        del running
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+    assert complaints == []
+
+
+async def test_a_transport_that_closes_ends_the_run_and_reaps_the_program(
+    tmp_path: Path, manual_clock: ManualClock
+) -> None:
+    script = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    pid = tmp_path / "pid"
+    spec = ExecSpec(sys.executable, ("-c", script, str(pid)))
+    plugin = ExecPlugin(spec, clock=manual_clock, is_terminal=lambda: False)
+    transport = Transport(ClusterConfig("http://127.0.0.1:1", credential=plugin))
+    asking = asyncio.create_task(transport.request("GET", "/x"))
+    async with asyncio.timeout(20):
+        while not (pid.exists() and pid.read_text()):  # noqa: ASYNC110 - the program tells nobody that it has begun
+            await asyncio.sleep(0.01)
+    await transport.close()
+    with pytest.raises(ConfigError, match="was ended before it answered"):
+        await asking
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class Wire:
     bodies: dict[str, RawObject] = field(default_factory=dict)
     options: list[dict[str, Any]] = field(default_factory=list)
     failing: dict[str, Exception] = field(default_factory=dict)
+    conflicting: set[str] = field(default_factory=set)
     at_once: int = 0
     most_at_once: int = 0
     held: asyncio.Event | None = None
@@ -68,6 +69,8 @@ class Wire:
         name = obj["metadata"]["name"]
         self.bodies[name] = obj
         await self._send("apply", name, **options)
+        if name in self.conflicting and not options["force"]:
+            raise Conflict({"message": "conflict with another manager"})
         return {**obj, "metadata": {**obj["metadata"], "uid": f"uid-of-{name}"}}
 
     async def patch(self, gvk: GVK, key: NN, patch: Patch, **options: Any) -> RawObject:
@@ -80,10 +83,18 @@ class Wire:
 
 @dataclass
 class Live:
+    """Finds what the test put there; `appears`: from the second look on."""
+
     found: RawObject = field(default_factory=dict)
+    appears: RawObject = field(default_factory=dict)
+    looks: int = 0
 
     async def get(self, gvk: GVK, key: NN) -> RawObject:
-        return self.found
+        self.looks += 1
+        found = self.appears if self.appears and self.looks > 1 else self.found
+        if not found:
+            raise NotFound({})
+        return found
 
 
 @dataclass
@@ -364,10 +375,41 @@ async def test_what_may_be_taken_over_is_applied(world: World) -> None:
     world.live.found = obj("ours")
     await world.run(Apply(obj=obj("a"), refuse_existing=lambda _: ""))
     assert world.names == ["a"]
+    assert world.client.options == [{"force": True}]
+
+
+async def test_a_free_name_is_taken_without_force_and_with_no_second_look(world: World) -> None:
+    await world.run(Apply(obj=obj("a"), refuse_existing=lambda _: "never asked"))
+    assert world.client.options == [{}]
+    assert world.live.looks == 1
+
+
+@pytest.mark.parametrize("reason", ["", "not ours"])
+async def test_what_appears_between_the_look_and_the_apply_is_judged_as_well(world: World, reason: str) -> None:
+    world.client.conflicting = {"a"}
+    world.live.appears = obj("a", labels={"made": "since"})
+    asked: list[RawObject] = []
+
+    def refuse(existing: RawObject) -> str:
+        asked.append(existing)
+        return reason
+
+    result = await world.run(Apply(obj=obj("a"), refuse_existing=refuse))
+    assert asked == [world.live.appears]
+    assert world.client.options == ([{}] if reason else [{}, {"force": True}])
+    assert result.requeue_after == (NAME_TAKEN_SECONDS if reason else 0.0)
+
+
+async def test_what_has_gone_again_when_it_is_looked_at_is_left_to_the_next_pass(world: World) -> None:
+    world.client.conflicting = {"a"}
+    with pytest.raises(Conflict):
+        await world.run(Apply(obj=obj("a"), refuse_existing=lambda _: ""))
+    assert world.client.options == [{}]
 
 
 async def test_another_failure_beside_a_taken_name_is_retried_as_ever(world: World) -> None:
     world.client.failing["b"] = Conflict({})
+    world.live.found = obj("theirs")
     taken = Apply(obj=obj("a"), refuse_existing=lambda _: "not ours")
     with pytest.raises(PlanFailed, match="not ours"):
         await world.run(Together([taken, Apply(obj=obj("b"))]))

@@ -15,7 +15,7 @@ from unit.runtime.scripted import ScriptedServer, event, listing, obj, watch
 from rbgctl.machinery.gvk import GVK, NN, Resource
 from rbgctl.machinery.selectors import LabelSelector
 from rbgctl.runtime.config import ClusterConfig
-from rbgctl.runtime.feed import Feed, FeedSettings
+from rbgctl.runtime.feed import YIELD_EVERY, Feed, FeedSettings
 from rbgctl.runtime.fifo import DeltaType
 from rbgctl.runtime.informer import Informer, KindOptions, Registration
 from rbgctl.runtime.queued_handler import QueuedHandler
@@ -294,6 +294,99 @@ async def test_a_handler_that_falls_far_behind_is_reported_once(informer: Inform
             queue.on_add(entry(rv), initial=False)
     assert [(e["event"], e["pending"]) for e in logs] == [("a handler does not keep up", 10_001)]
     assert informer.pending == 10_002
+
+
+# -- handlers that come late ---------------------------------------------------------------------------------------
+
+
+def filled(informer: Informer, count: int) -> None:
+    relist(informer, count, *[entry(n + 1, f"u{n}", f"o{n:05}") for n in range(count)])
+    only_feed(informer).synced = True
+    informer._applied()
+
+
+async def test_a_late_handler_hears_of_thousands_in_turns_and_of_what_happens_meanwhile_after_that(
+    informer: Informer,
+) -> None:
+    """RT-IN-02, RT-IN-03, RT-QF-11: nothing is lost or doubled, and others get their turn in between."""
+    filled(informer, 1000)
+    early, late = Told(), Told()
+    informer.add_handler(early)
+    await asyncio.sleep(0)
+    registration = informer.add_handler(late)
+    assert len(late.heard) == YIELD_EVERY
+    assert not registration.has_synced
+    assert informer.pending == 1000 - YIELD_EVERY
+    feed(informer, DeltaType.UPDATED, entry(2000, "u0", "o00000"))
+    feed(informer, DeltaType.DELETED, entry(2001, "u999", "o00999"))
+    feed(informer, DeltaType.ADDED, entry(2002, "new", "new"))
+    most_at_once = before = len(late.heard)
+    while not registration.has_synced:
+        await asyncio.sleep(0)
+        most_at_once = max(most_at_once, len(late.heard) - before)
+        before = len(late.heard)
+    assert most_at_once <= YIELD_EVERY
+    assert late.heard == [
+        *[f"add u{n}@{n + 1} initial" for n in range(1000)],
+        *["update u0@1 u0@2000", "delete u999@2001", "add new@2002"],
+    ]
+    assert informer.pending == 0
+    feed(informer, DeltaType.DELETED, entry(2003, "new", "new"))
+    assert late.heard[-1] == early.heard[-1] == "delete new@2003"
+
+
+async def test_a_late_handler_that_takes_long_leaves_the_loop_every_5_ms(
+    informer: Informer, manual_clock: ManualClock
+) -> None:
+    """RT-QF-11."""
+
+    class Slow(Told):
+        def on_add(self, entry: Entry, *, initial: bool) -> None:
+            super().on_add(entry, initial=initial)
+            manual_clock.time += 0.002
+
+    filled(informer, YIELD_EVERY + 10)
+    slow = Slow()
+    registration = informer.add_handler(slow)
+    for turn in range(1, 4):
+        await asyncio.sleep(0)
+        assert len(slow.heard) == YIELD_EVERY + 3 * turn
+    await registration.wait_until_told()
+    assert len(slow.heard) == YIELD_EVERY + 10
+
+
+@pytest.mark.parametrize("ends", ["handler", "informer"])
+async def test_a_late_handler_that_is_removed_meanwhile_hears_nothing_more(informer: Informer, ends: str) -> None:
+    filled(informer, 1000)
+    late = Told()
+    registration = informer.add_handler(late)
+    feed(informer, DeltaType.ADDED, entry(2002, "new", "new"))
+    if ends == "handler":
+        informer.remove_handler(registration)
+    else:
+        informer.remove()
+    async with asyncio.timeout(5):
+        await registration.wait_until_told()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(late.heard) == YIELD_EVERY
+
+
+async def test_a_late_handler_may_remove_itself_while_it_hears_of_the_past(informer: Informer) -> None:
+    filled(informer, 10)
+    late = Told()
+    registrations: list[Registration] = []
+    feed_twice = iter([None, None])
+
+    def on_add(entry: Entry, *, initial: bool) -> None:
+        late.heard.append(entry.header.name)
+        if next(feed_twice, "stop") == "stop":
+            informer.remove_handler(informer._registrations[-1])
+
+    late.on_add = on_add  # type: ignore[method-assign]
+    registrations.append(informer.add_handler(late))
+    await registrations[0].wait_until_told()
+    assert len(late.heard) == 3
 
 
 # -- live reads --------------------------------------------------------------------------------------------------

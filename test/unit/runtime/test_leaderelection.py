@@ -1,6 +1,7 @@
 """The election algorithm in virtual time, against a Lease with optimistic locking."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -600,6 +601,25 @@ async def test_a_release_gives_up_after_the_renew_deadline(store: LeaseStore, cl
         began = now()
         await member.stop()
         assert 9.5 <= now() - began <= 10.5
+
+
+async def test_a_release_ends_when_nothing_to_speak_of_is_left(store: LeaseStore, clock: LoopClock) -> None:
+    """RT-LE-15: a rounding error is left of the deadline, in which timers end at once and nothing can be answered."""
+
+    class Standing(LoopClock):
+        reads = 0
+
+        def monotonic(self) -> float:
+            self.reads += 1
+            if self.reads > 10:
+                pytest.fail("it tries without end")
+            return 0.0 if self.reads == 1 else math.nextafter(10.0, 0.0)
+
+    async with leading(store, clock) as member:
+        member.link.fault = lambda _: Fault(request=1e6)
+        member.elector._clock = Standing()
+        await member.elector._release()
+        member.elector._clock = clock
 
 
 async def test_a_clean_release_hands_over_within_one_look(store: LeaseStore, clock: LoopClock) -> None:  # RT-LE-23

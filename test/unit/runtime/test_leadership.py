@@ -102,7 +102,9 @@ async def test_release_waits_for_the_writes_under_way(rig: Rig) -> None:
             with contextlib.suppress(LeadershipUncertain):
                 await rig.write("late")
             await asyncio.sleep(0.01)
-    await asyncio.sleep(1.0)
+    # Giving the Lease up ends its renewals, so renewals show that it was not given up although there was time.
+    renewals = len(server.store.writes)
+    await server.until(lambda: len(server.store.writes) >= renewals + 3)
     assert server.store.spec["holderIdentity"] == "me"
     held.set()
     assert rig.task is not None
@@ -217,7 +219,9 @@ async def test_an_election_won_while_stopping_starts_nothing_and_is_released(ser
             finally:
                 stopping.set()
                 await server.until(lambda: server.store.spec["holderIdentity"] == "me")
-                await asyncio.sleep(0.5)
+                # Renewals follow the news that it has won, and are answered on the loop that got the news.
+                renewals = len(server.store.writes)
+                await server.until(lambda: len(server.store.writes) >= renewals + 2)
 
     rig.manager.add(Leader())
     rig.manager.add(Slow())

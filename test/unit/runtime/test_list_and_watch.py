@@ -29,13 +29,13 @@ from unit.runtime.scripted import (
 )
 
 from rbgctl.machinery.gvk import GVK, NN, Resource
-from rbgctl.runtime import reflector
+from rbgctl.runtime import list_turn, reflector
 from rbgctl.runtime.backoff import Backoff
 from rbgctl.runtime.clock import SystemClock
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.errors import Forbidden, Unauthorized
 from rbgctl.runtime.fifo import Delta, OrderedFifo
-from rbgctl.runtime.reflector import Reflector, WatchTarget
+from rbgctl.runtime.reflector import SHORT_CUTS, Reflector, WatchTarget
 from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, Tombstone
 from rbgctl.runtime.transport import Transport
 
@@ -172,6 +172,12 @@ def slowly(then: Answer) -> Answer:
         return await then(request)
 
     return give
+
+
+async def silent(_: web.Request) -> web.StreamResponse:
+    """An answer that never comes."""
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -388,6 +394,44 @@ async def test_a_watch_that_ends_at_once_without_an_event_leads_to_a_new_list(ru
     assert len(bench.clock.slept) == 1
 
 
+async def test_a_watch_that_breaks_off_at_once_is_opened_again_after_a_pause_as_a_watch(run: Run) -> None:
+    """RT-RF-10: as when the server goes away right after the list; what the list knew is still right."""
+    script = [watch(then="cut")] * SHORT_CUTS
+    bench = await run(LISTED, *script, watch(event("ADDED", obj("a", 6)), then="hang"))
+    requests = await bench.server.asked_at_least(2 + len(script))
+    assert kinds(requests) == [("list", "0"), *[("watch", "5")] * (len(script) + 1)]
+    await bench.stored(a="6")
+    assert bench.relists == []
+    assert len(bench.clock.slept) == len(script)
+    assert bench.clock.slept[0] >= 0.8
+
+
+async def test_watches_that_keep_breaking_off_at_once_are_replaced_by_lists(run: Run) -> None:
+    """Something between here and the server does not let watches through."""
+    bench = await run(LISTED, *[watch(then="cut")] * (SHORT_CUTS + 1), listing(9, obj("a", 8)))
+    assert kinds(await bench.server.asked_at_least(SHORT_CUTS + 4))[-2:] == [("list", "5"), ("watch", "9")]
+    await bench.stored(a="8")
+
+
+async def test_a_watch_with_events_is_no_part_of_a_row_of_broken_ones(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reflector, "SHORT_CUTS", 2)
+    cut = watch(then="cut")
+    script = [cut, cut, watch(bookmark(6), then="cut"), cut, cut]
+    bench = await run(LISTED, *script)
+    asked = await bench.server.asked_at_least(len(script) + 2)
+    assert [kind for kind, _ in kinds(asked)] == ["list", *["watch"] * (len(script) + 1)]
+
+
+async def test_a_list_that_fails_is_made_again_for_the_reason_it_was_made_for(run: Run) -> None:
+    """What is counted is why the state had to be read again, not what went wrong on the way."""
+    expired = watch(event("ERROR", failure(410, "Expired")))
+    bench = await run(listing(5), expired, refused(403, "Forbidden"), refused(500, "InternalError"), listing(9))
+    await bench.server.asked_at_least(6)
+    assert bench.relists == ["Expired"]
+
+
 async def test_a_watch_that_ends_without_an_event_after_a_while_is_just_resumed(run: Run) -> None:
     """RT-RF-02."""
     bench = await run(LISTED, slowly(watch()))
@@ -506,6 +550,19 @@ async def test_an_overloaded_server_is_asked_for_the_stream_again(run: Run) -> N
     assert bench.clock.slept[0] >= 0.8
 
 
+async def test_a_stream_that_gets_no_answer_is_replaced_by_a_list_for_this_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 60 s, not ten attempts of 60 s; and nothing was learned about streams."""
+    assert reflector.STREAM_SILENCE == 60.0
+    monkeypatch.setattr(reflector, "STREAM_SILENCE", 0.1)
+    expired = watch(event("ERROR", failure(410, "Expired")))
+    bench = await run(silent, listing(5), expired, streaming=None)
+    asked = await bench.server.asked_at_least(4)
+    assert kinds(asked) == [("stream", ""), ("list", "0"), ("watch", "5"), ("stream", "5")]
+    assert [getattr(e, "kind", "") for e in bench.errors] == ["timeout", ""]
+
+
 # -- pauses ----------------------------------------------------------------------------------------------------------
 
 
@@ -547,3 +604,65 @@ async def test_no_more_lists_run_at_once_than_the_gate_lets_in() -> None:
         assert len(server.asked) == 2
         for task in tasks:
             await _cancelled(task)
+
+
+class HangingConversions(ScriptedServer):
+    """Answers for pods only: other kinds wait for a webhook that does not."""
+
+    def next_answer(self, request: web.Request) -> Answer:
+        if request.path != PATH:
+            return silent
+        if "sendInitialEvents" in request.query:
+            return watch(bookmark(5, end=True), then="hang")
+        return watch(then="hang") if "watch" in request.query else LISTED
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_lists_that_hang_do_not_keep_other_kinds_from_being_listed(
+    streaming: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list counts for 10 s without progress, here a fifth of a second."""
+    assert list_turn.PATIENCE == 10.0
+    monkeypatch.setattr(list_turn, "PATIENCE", 0.2)
+    gate = asyncio.Semaphore(list_turn.LISTS_AT_ONCE)
+
+    async with HangingConversions().running() as server, Transport(ClusterConfig(server=server.url)) as transport:
+
+        def reflect(resource: Resource, synced: asyncio.Event) -> asyncio.Task[None]:
+            reflector = Reflector(
+                WatchTarget(resource),
+                transport,
+                OrderedFifo(Indexer()),
+                EntryDecoder(resource.gvk),
+                streaming=streaming,
+                list_gate=gate,
+                first_list_jitter=0.0,
+                on_queued=synced.set,
+            )
+            return asyncio.create_task(reflector.run())
+
+        hanging, pods = asyncio.Event(), asyncio.Event()
+        group = GVK("example.com", "v1", "Thing")
+        tasks = [reflect(Resource(group, f"things{n}", True), hanging) for n in range(list_turn.LISTS_AT_ONCE)]
+        await server.asked_at_least(len(tasks))
+        assert gate.locked()
+        tasks.append(reflect(PODS, pods))
+        async with asyncio.timeout(5):
+            await pods.wait()
+        assert not hanging.is_set()
+        for task in tasks:
+            await _cancelled(task)
+    assert gate._value == list_turn.LISTS_AT_ONCE  # each place was given back once
+
+
+async def test_a_list_keeps_its_turn_while_it_makes_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_turn, "PATIENCE", 0.2)
+    gate = asyncio.Semaphore(1)
+    async with list_turn.ListTurn(gate) as turn:
+        for _ in range(10):
+            await asyncio.sleep(0.05)
+            assert gate.locked()
+            turn.progress()
+        await asyncio.wait_for(gate.acquire(), 5)
+        assert gate.locked()
+    assert gate.locked(), "what was given up is not given back again"

@@ -17,7 +17,7 @@ from rbgctl.runtime.events import EVENT
 from rbgctl.runtime.exec_credential import ExecPlugin, ExecSpec
 from rbgctl.runtime.leaderelection import ElectionConfig
 from rbgctl.runtime.manager import Manager, ManagerOptions
-from rbgctl.runtime.shard_elector import ShardedElector
+from rbgctl.runtime.sharding.elector import ShardedElector
 
 
 class Threads(NoCredential):

@@ -19,7 +19,7 @@ from unit.runtime.scripted import bookmark, event, failure, obj
 from rbgctl.machinery.gvk import GVK, Resource
 from rbgctl.runtime.errors import TransportError
 from rbgctl.runtime.fifo import Delta, DeltaType, OrderedFifo
-from rbgctl.runtime.reflector import Reflector, WatchTarget
+from rbgctl.runtime.reflector import SHORT_CUTS, Reflector, WatchTarget
 from rbgctl.runtime.store import Entry, EntryDecoder, Indexer, Tombstone
 from rbgctl.runtime.testing.clocks import ManualClock
 from rbgctl.runtime.tracing import Tracing
@@ -42,7 +42,7 @@ PAGE = 2
 LIST_FAULTS = st.sampled_from(["", "expired", "too large", "error", "broken"])
 WATCH_FAULTS = st.sampled_from(
     [
-        *("end", "cut", "silence", "bookmarks", "compacted"),
+        *("end", "cut", "cut at once", "silence", "bookmarks", "compacted"),
         *("expired", "busy", "garbage", "failed"),
         *("refused", "overloaded", "forbidden"),
     ]
@@ -206,7 +206,8 @@ class History:
     def lists_allowed(self) -> int:
         """1 and what was injected that makes going on from a version impossible."""
         causes = (*FATAL, "expired", "too large", "noticed compaction", "broken", "error")
-        return 1 + sum(self.injected[cause] for cause in set(causes))
+        kept_breaking_off = self.injected["cut at once"] // (SHORT_CUTS + 1)
+        return 1 + kept_breaking_off + sum(self.injected[cause] for cause in set(causes))
 
 
 class HistoryStream:
@@ -222,6 +223,8 @@ class HistoryStream:
 
     async def batches(self) -> AsyncIterator[list[bytes]]:
         history = self.history
+        if self.fault == "cut at once":
+            raise TransportError("reset", "watch")
         if "sendInitialEvents" in self.params:
             lines = [event("ADDED", item) for item in history.state()]
             if self.fault == "cut":
@@ -387,6 +390,7 @@ def test_whatever_goes_wrong_the_store_ends_as_the_server(**drawn: Any) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000, deadline=None)
 @given(**FAULTY)
 def test_whatever_goes_wrong_the_store_ends_as_the_server_many_times(**drawn: Any) -> None:

@@ -9,7 +9,7 @@ import pytest_asyncio
 from unit.runtime.conftest import LoopClock
 from unit.runtime.shard_cluster import BASE, Cluster
 
-from rbgctl.runtime.shard_leases import member_name
+from rbgctl.runtime.sharding.leases import lease_name, member_name
 
 # A loop of its own for each test: virtual time adds up on a shared one until timers lose their precision.
 pytestmark = pytest.mark.looptime
@@ -113,6 +113,54 @@ async def test_a_manager_that_loses_a_shard_ends(cluster: Cluster) -> None:
     assert cut.writing == set()
     cut.alive = False
     await cluster.until(lambda: other.shards.open_shards == (0, 1, 2), 25)
+
+
+@pytest.mark.parametrize("after", [0.0, 1.5, 3.0, 4.5, 6.0])
+async def test_a_lost_shard_is_noticed_at_once_although_requests_hang(cluster: Cluster, after: float) -> None:
+    """Whether the loss comes in the middle of a look, which waits for an answer up to 5 s, or between two."""
+    manager = cluster.start("a", busy=1e6)
+    await cluster.until(lambda: manager.shards.open_shards == (0, 1, 2), 10)
+    await asyncio.sleep(after)
+    manager.link.hangs = True
+    elections = [c._task for c in manager.elector._campaigns.values()]
+    await asyncio.wait(elections, return_when=asyncio.FIRST_COMPLETED)
+    lost_at = cluster.clock.monotonic()
+    await asyncio.wait([manager.task])
+    assert cluster.clock.monotonic() - lost_at < 0.1
+    assert manager.shards.open_shards == ()
+    assert manager.writing == set()
+    left = {t.get_name() for t in asyncio.all_tasks()}
+    assert not left & {"look at the shards", "loss of a shard"}
+
+
+async def test_a_stop_does_not_interrupt_a_hand_over_that_gives_the_lease_back(cluster: Cluster) -> None:
+    """The release is under way when the process is told to stop; whoever takes the shard need not wait 15 s."""
+    old = cluster.start("a", shards=2)
+    await cluster.until(lambda: old.shards.open_shards == (0, 1), 10)
+    new = cluster.start("b", shards=2)
+    await soon(lambda: any(c.leaving is not None for c in old.elector._campaigns.values()))
+    (leaving,) = (c for c in old.elector._campaigns.values() if c.leaving is not None)
+    lease = lease_name(BASE, leaving.shard)
+    written = old.link.held[lease] = asyncio.Event()
+    await soon(lambda: leaving.given_up and lease in old.link.waiting)
+    stopping = asyncio.create_task(old.stop())
+    await asyncio.sleep(1.0)  # of virtual time: whatever the stop can do without the answer it has done
+    assert not stopping.done()
+    written.set()
+    await asyncio.wait([stopping])
+    assert cluster.server.holder(leaving.shard) != "a"
+    assert await cluster.until(lambda: new.shards.open_shards == (0, 1), 10) < 6
+
+
+async def test_a_stop_breaks_off_a_hand_over_that_still_drains(cluster: Cluster) -> None:
+    old = cluster.start("a", shards=2, busy=1e6)
+    await cluster.until(lambda: old.shards.open_shards == (0, 1), 10)
+    new = cluster.start("b", shards=2)
+    await soon(lambda: len(old.shards.open_shards) == 1)  # a drain of 20 s has begun
+    began = cluster.clock.monotonic()
+    await old.stop()
+    assert cluster.clock.monotonic() - began < 2
+    assert await cluster.until(lambda: new.shards.open_shards == (0, 1), 10) < 6
 
 
 async def test_managers_with_another_number_of_shards_wait_and_say_so(cluster: Cluster) -> None:

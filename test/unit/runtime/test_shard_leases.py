@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.lease_record import LeaseRecord
-from rbgctl.runtime.shard_leases import (
+from rbgctl.runtime.sharding.leases import (
     MEMBER_LABEL,
     SHARDS_LABEL,
     Decision,

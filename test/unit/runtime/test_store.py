@@ -1,6 +1,7 @@
 """Headers, entries and indexes."""
 
 import gc
+import json
 import zlib
 from typing import Any
 
@@ -63,6 +64,30 @@ def test_the_body_keeps_everything_but_managed_fields() -> None:
     """RT-IN-09, RT-MM-03: also fields that nobody knows."""
     entry = EntryDecoder(POD).entry(orjson.dumps(pod(managedFields=MANAGED)))
     assert entry.decode() == pod()
+
+
+QUOTED = {"managedFields": "x", "text": '"managedFields":' + orjson.dumps(MANAGED).decode()}
+
+
+@given(
+    order=st.permutations(["name", "namespace", "uid", "resourceVersion", "annotations", "managedFields"]),
+    style=st.sampled_from([{"separators": (",", ":")}, {"indent": 2}, {}]),
+    managed=st.sampled_from([MANAGED, MANAGED[:1], []]),
+)
+def test_managed_fields_are_left_out_wherever_and_however_they_are_written(
+    order: list[str], style: dict[str, Any], managed: list[Any]
+) -> None:
+    """RT-IN-09: also where texts speak of them."""
+    wanted = pod(annotations=QUOTED)
+    metadata = {**wanted["metadata"], "managedFields": managed}
+    written = {**wanted, "metadata": {name: metadata[name] for name in order}}
+    entry = EntryDecoder(POD).entry(json.dumps(written, **style).encode())
+    assert entry.decode() == wanted
+
+
+def test_an_object_with_nothing_but_managed_fields_is_left_with_none() -> None:
+    entry = EntryDecoder(POD).entry(orjson.dumps({"metadata": {"managedFields": MANAGED}}))
+    assert entry.decode()["metadata"] == {}
 
 
 def test_entries_of_our_own_managers_are_kept() -> None:

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 from unit.runtime.conftest import ManualClock
-from unit.runtime.scripted import ScriptedServer, answer, bookmark, broken, reset, watch
+from unit.runtime.scripted import Answer, ScriptedServer, answer, bookmark, broken, reset, watch
 
 from rbgctl.runtime import connections
 from rbgctl.runtime import transport as transport_module
@@ -335,6 +336,61 @@ async def test_the_gate_is_asked_again_once_there_is_a_connection(rig: Rig) -> N
         with pytest.raises(LeadershipUncertain):
             await rig.transport.request("POST", "/second")
     assert [a.path for a in rig.server.asked] == ["/first"]
+
+
+async def test_a_write_whose_connection_came_late_tells_the_server_what_is_left_now(rig: Rig) -> None:
+    """RT-LE-37: its time limit counts from when the server gets it. The connection is there by the second attempt."""
+    rig.server.answers(answer(200))
+    safe = iter([5.0, 4.0, 3.9, 3.8])
+    rig.transport.gate = lambda: next(safe)
+    await rig.transport.request("POST", "/x")
+    assert [a.query for a in rig.server.asked] == [{"timeout": "3.900s"}]
+
+
+async def test_a_connection_that_came_late_is_kept_for_the_next_attempt(manual_clock: ManualClock) -> None:
+    connected = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, Transport(ClusterConfig(url), clock=manual_clock) as transport:
+        safe = iter([5.0, 4.0, 4.0, 4.0, 4.0, 0.0, 4.0, 4.0])
+        transport.gate = lambda: next(safe)
+        await transport.request("POST", "/late")
+        with pytest.raises(LeadershipUncertain):
+            await transport.request("POST", "/refused")
+        await transport.request("POST", "/sent")
+    assert connected == 1
+
+
+@pytest.mark.parametrize("lost", [broken, reset])
+async def test_a_write_without_an_answer_is_under_way_until_the_server_gives_up(
+    rig: Rig, lost: Callable[[], Answer]
+) -> None:
+    """RT-LE-39."""
+    rig.transport.gate = lambda: 0.5
+    rig.server.answers(lost())
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        await rig.transport.request("POST", "/x")
+    await rig.transport.writes.ended()
+    assert time.monotonic() - began >= 0.5
+
+
+async def test_a_write_that_the_server_cannot_have_seen_is_not_under_way(manual_clock: ManualClock) -> None:
+    async with Transport(ClusterConfig("http://127.0.0.1:1"), clock=manual_clock) as transport:
+        transport.gate = lambda: 1e6
+        with pytest.raises(TransportError, match="refused"):
+            await transport.request("POST", "/x")
+        async with asyncio.timeout(10):
+            await transport.writes.ended()
 
 
 async def test_a_write_is_cut_off_when_the_gate_shuts(rig: Rig) -> None:

@@ -47,6 +47,32 @@ async def test_each_scope_is_waited_for_alone_and_the_process_for_all() -> None:
     assert took == {2: 0, 0: 3, 1: 9, None: 12}
 
 
+async def test_a_write_that_lost_its_connection_is_under_way_while_the_server_may_carry_it_out() -> None:
+    """In the scope in which it was begun; who waits for its answer is told at once."""
+    writes = WritesUnderWay()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def cut_off() -> None:
+        await asyncio.sleep(1)
+        writes.unanswered(12)
+        raise OSError("cut off")
+
+    write_scope.set(1)
+    with pytest.raises(OSError, match="cut off"):
+        await writes.carry(cut_off())
+    assert loop.time() - began == pytest.approx(1)
+    write_scope.set(2)
+    await writes.ended(2)
+    assert loop.time() - began == pytest.approx(1)
+    await writes.ended(1)
+    assert loop.time() - began == pytest.approx(13)
+    with pytest.raises(OSError, match="cut off"):
+        await writes.carry(cut_off())
+    await writes.close()
+    assert loop.time() - began == pytest.approx(14)
+
+
 async def test_closing_gives_up_waiting() -> None:
     writes = WritesUnderWay()
     waiting = asyncio.create_task(writes.carry(asyncio.sleep(1e6)))

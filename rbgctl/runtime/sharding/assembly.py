@@ -10,9 +10,9 @@ from rbgctl.runtime.elector_thread import USER_AGENT_SUFFIX, ElectorThread
 from rbgctl.runtime.events import Broadcaster
 from rbgctl.runtime.leaderelection import ElectionConfig
 from rbgctl.runtime.manager_options import LeaderElector
-from rbgctl.runtime.shard_elector import DRAIN_SECONDS, ShardedElector
-from rbgctl.runtime.shard_leases import SHARDS_LABEL, lease_name
-from rbgctl.runtime.shard_members import Membership
+from rbgctl.runtime.sharding.elector import DRAIN_SECONDS, ShardedElector
+from rbgctl.runtime.sharding.leases import SHARDS_LABEL, lease_name
+from rbgctl.runtime.sharding.membership import Membership
 from rbgctl.runtime.transport import Pool
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ThreadElections:
         self._config = replace(config, labels={**config.labels, SHARDS_LABEL: str(shards)})
 
     def of(self, shard: int, lease: RawObject | None, seconds: float) -> LeaderElector:
-        """The election of one shard, see `shard_elector.Elections`."""
+        """The election of one shard, see `elector.Elections`."""
         election = self._thread.election(replace(self._config, name=lease_name(self._config.name, shard)))
         if lease is not None:
             election.seen(lease, seconds)

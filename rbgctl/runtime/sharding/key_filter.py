@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.cache import Cache
-from rbgctl.runtime.informer import Registration, ResourceNotCached
-from rbgctl.runtime.sharding import ShardKey, shard_of
-from rbgctl.runtime.shards import Shards
+from rbgctl.runtime.deadline import Deadline
+from rbgctl.runtime.informer import ResourceNotCached
+from rbgctl.runtime.registration import Registration
+from rbgctl.runtime.sharding.assignment import ShardKey, shard_of
+from rbgctl.runtime.sharding.led_shards import Shards
 from rbgctl.runtime.source import Source
 from rbgctl.runtime.store import Entry, Header, Tombstone
 from rbgctl.runtime.workqueue import PRIORITY_LOW, WorkQueue
@@ -54,6 +56,7 @@ class ShardFilter:
         """Before the sources: of a deleted object they only bring the key, and the shard may be in its labels."""
         if self._kind is not None:
             self._registration = self._cache.informer(self._kind).add_handler(self)
+            await self._registration.wait_until_told()
         await self.shards.subscribe(opened=self._opened, closed=self._closed)
 
     def stop(self) -> None:
@@ -87,7 +90,7 @@ class ShardFilter:
         return False
 
     @contextlib.contextmanager
-    def working(self, key: NN, deadline: asyncio.Timeout) -> Iterator[None]:
+    def working(self, key: NN, deadline: Deadline) -> Iterator[None]:
         """Around the reconcile of an admitted key, see `Shards.working`."""
         # A deletion stays remembered: a retry of its key, and whoever asks after it, must find the same shard.
         with self.shards.working(self.shard(key), deadline):

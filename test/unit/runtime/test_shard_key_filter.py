@@ -15,8 +15,8 @@ from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.controller import Context, Controller, ControllerOptions, Result
 from rbgctl.runtime.handler import enqueue_mapped
 from rbgctl.runtime.manager import Manager, ManagerOptions
-from rbgctl.runtime.sharding import by_label, shard_of
-from rbgctl.runtime.shards import ShardStuck
+from rbgctl.runtime.sharding.assignment import by_label, shard_of
+from rbgctl.runtime.sharding.led_shards import ShardStuck
 from rbgctl.runtime.store import Entry, Header
 from rbgctl.runtime.workqueue import PRIORITY_LOW
 
@@ -87,6 +87,7 @@ class World:
         await self.settle()
 
     async def settle(self) -> None:
+        """Until nothing is left to do but to wait: virtual time passes only then, however slow the machine is."""
         await asyncio.sleep(0.01)
 
     async def open(self, shard: int, remaining: float = 10.0) -> None:

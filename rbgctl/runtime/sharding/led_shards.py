@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
+from rbgctl.runtime.deadline import Deadline
 from rbgctl.runtime.writes_under_way import write_scope
 
 CANCEL_GRACE = 5.0
@@ -25,7 +26,7 @@ class ShardStuck(Exception):
 class _Led:
     remaining: Callable[[], float]
     draining: bool = False
-    running: set[asyncio.Timeout] = field(default_factory=set)
+    running: set[Deadline] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -71,7 +72,7 @@ class Shards:
         return led.remaining() if led is not None else 0.0
 
     @contextlib.contextmanager
-    def working(self, shard: int, deadline: asyncio.Timeout) -> Iterator[None]:
+    def working(self, shard: int, deadline: Deadline) -> Iterator[None]:
         """Around a reconcile of a key of an open shard. `deadline` is moved forward when the shard is drained."""
         led = self._led[shard]
         led.running.add(deadline)

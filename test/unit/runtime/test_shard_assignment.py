@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbgctl.machinery.gvk import NN
-from rbgctl.runtime.sharding import assign, by_label, own_key, shard_of
+from rbgctl.runtime.sharding.assignment import assign, by_label, own_key, shard_of
 from rbgctl.runtime.store import Header
 
 MEMBERS = st.sets(st.sampled_from(["a", "b", "c", "d", "e", "f"]))

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.lease_record import LeaseRecord
-from rbgctl.runtime.sharding import assign
+from rbgctl.runtime.sharding.assignment import assign
 
 SHARDS_LABEL: Final = "sharding.rbgctl.io/shards"
 """On every Lease of a sharded operator: how many shards there are."""

@@ -1,4 +1,4 @@
-"""The member Lease of a manager, and the look at the Leases of all (see `shard_leases`)."""
+"""The member Lease of a manager, and the look at the Leases of all (see `leases`)."""
 
 import contextlib
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from rbgctl.runtime.client import ObjectList, Propagation
 from rbgctl.runtime.clock import Clock
 from rbgctl.runtime.errors import AlreadyExists, ApiError, Conflict, NotFound
 from rbgctl.runtime.lease_record import LEASE, LeaseRecord, micro_time
-from rbgctl.runtime.shard_leases import MEMBER_LABEL, SHARDS_LABEL, member_name
+from rbgctl.runtime.sharding.leases import MEMBER_LABEL, SHARDS_LABEL, member_name
 
-_log = structlog.get_logger("rbgctl.runtime.shards")
+_log = structlog.get_logger("rbgctl.runtime.sharding")
 
 
 class LeaseApi(Protocol):
