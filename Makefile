@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: core-types rights run test test-unit test-nightly bench-runtime lint fmt manifests verify requirements controlplane clean help
+.PHONY: core-types rights run test test-unit test-nightly test-oldest bench-runtime lint fmt manifests verify requirements controlplane clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,8 +22,12 @@ test: $(READY) controlplane ## unit, integration, cluster and chaos tests
 test-unit: $(READY) ## only what needs no API server
 	$(PYTEST) test/unit -m "not nightly" $(ARGS)
 
-test-nightly: $(READY) controlplane ## the long property and chaos runs
+test-nightly: $(READY) controlplane test-oldest ## the long property and chaos runs, and test-oldest
 	$(PYTEST) test -m nightly $(ARGS)
+
+test-oldest: $(READY) controlplane ## the integration tests on the oldest supported Kubernetes
+	@assets=$$($(BIN)/python hack/controlplane/build.py --module oldest) && \
+	  KUBEBUILDER_ASSETS=$$assets $(PYTEST) test/integration -m "not nightly" $(ARGS)
 
 bench-runtime: $(READY) controlplane ## what rbgctl.runtime costs with 10 000 pods; ARGS="--json FILE", ARGS=--small
 	PYTHONPATH=test $(BIN)/python -m bench.runtime $(ARGS)

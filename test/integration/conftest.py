@@ -1,8 +1,10 @@
 """One etcd and kube-apiserver with our CRDs for the whole session; a namespace of its own for each test."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from rbgctl.api.kinds import RESOURCES
@@ -26,3 +28,19 @@ def client(env: EnvTest) -> LiveClient:
 @pytest.fixture
 async def namespace(client: LiveClient) -> str:
     return await new_namespace(client)
+
+
+@pytest.fixture(scope="session")
+async def server_version(env: EnvTest) -> str:
+    """The Kubernetes version of the API server, with its v."""
+    found: str = orjson.loads((await env.transport().request("GET", "/version")).body)["gitVersion"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def newest_version() -> str:
+    """The one that hack/controlplane pins and everything but `make test-oldest` runs on."""
+    go_mod = Path(__file__).parents[2] / "hack" / "controlplane" / "go.mod"
+    found = re.search(r"(?m)^\tk8s\.io/kubernetes (v\S+)$", go_mod.read_text())
+    assert found is not None
+    return found[1]

@@ -1,5 +1,6 @@
 """hack/controlplane/build.py: what it builds from, what it leaves behind, and what it says when it cannot."""
 
+import dataclasses
 import importlib.util
 import os
 import subprocess
@@ -104,22 +105,21 @@ def test_a_second_clone_finds_what_the_first_one_built(tmp_path: Path, build: Bu
 
 
 @pytest.mark.parametrize("changed", ["go.mod", "go.sum", "main.go"])
-def test_any_change_of_what_is_built_needs_another_build(
-    tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch, changed: str
-) -> None:
-    for name in build.MODULE_FILES:
-        (tmp_path / name).write_bytes((SCRIPT.parent / name).read_bytes())
-    monkeypatch.setattr(build, "HERE", tmp_path)
-    key = build.content_key()
-    assert build.content_key() == key
+@pytest.mark.parametrize("name", ["newest", "oldest"])
+def test_any_change_of_what_is_built_needs_another_build(tmp_path: Path, build: Build, name: str, changed: str) -> None:
+    module = build.MODULES[name]
+    copy = dataclasses.replace(module, folder=tmp_path)
+    for file in module.files:
+        (tmp_path / file).write_bytes((module.folder / file).read_bytes())
+    assert build.content_key(copy) == build.content_key(module)
     with (tmp_path / changed).open("a") as file:
         file.write("\n")
-    assert build.content_key() != key
+    assert build.content_key(copy) != build.content_key(module)
 
 
 def test_other_flags_need_another_build(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     key = build.content_key()
-    monkeypatch.setattr(build, "flags", lambda: ["-race"])
+    monkeypatch.setattr(build, "flags", lambda _module: ["-race"])
     assert build.content_key() != key
 
 
@@ -204,6 +204,44 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"cannot create {tmp_path / 'file'}" in done.stderr
     assert "XDG_CACHE_HOME" in done.stderr
+
+
+# -- the oldest supported Kubernetes -----------------------------------------------------------------------------------
+
+
+def test_the_oldest_is_built_from_its_own_module(tmp_path: Path, build: Build) -> None:
+    path = toolchain(tmp_path / "bin", f'pwd >> "$CALLED"\n{BUILDS}')
+    called = tmp_path / "called"
+    done = run(tmp_path, "--module", "oldest", path=path, CALLED=str(called))
+    assert done.returncode == 0, done.stderr
+    assert set(called.read_text().split()) == {str(SCRIPT.parent / "oldest")}
+    directory = Path(done.stdout.strip())
+    assert directory == build.target_dir(build.OLDEST)
+    assert {p.name for p in directory.iterdir()} == {"controlplane", "etcd", "kube-apiserver", "kubectl"}
+    assert f"Kubernetes {build.version(build.OLDEST)} control plane" in done.stderr
+    assert run(tmp_path, "--module", "oldest", "--check").returncode == 0
+    assert run(tmp_path, "--check").returncode == 3
+
+
+def test_its_binaries_are_told_apart_from_the_newest_by_their_stamps(build: Build) -> None:
+    stamps = [flag for flag in build.flags(build.OLDEST) if "gitVersion" in flag]
+    assert len(stamps) == 1
+    assert f"gitVersion={build.version(build.OLDEST)} " in stamps[0]
+    assert build.version(build.OLDEST) != build.version()
+
+
+def test_as_kubebuilder_assets_it_is_completed_by_the_newest(tmp_path: Path, build: Build) -> None:
+    """RT-ET-01: servers of the old version, and what only simulated nodes need from the newest."""
+    old = programs(build.target_dir(build.OLDEST), *build.OLDEST.components)
+    new = programs(build.target_dir(), *build.COMPONENTS)
+    done = run(tmp_path, KUBEBUILDER_ASSETS=str(old))
+    assert done.returncode == 0, done.stderr
+    said = {
+        n: subprocess.check_output([Path(done.stdout.strip()) / n], text=True).split()[-1] for n in build.COMPONENTS
+    }
+    assert said == {n: (old if n in build.OLDEST.components else new).name for n in build.COMPONENTS}
+    # Asking where the oldest is gives the same answer with and without the variable.
+    assert run(tmp_path, "--module", "oldest", KUBEBUILDER_ASSETS=str(old)).stdout == f"{old}\n"
 
 
 # -- the toolchain ---------------------------------------------------------------------------------------------------
