@@ -4,7 +4,7 @@ python -m rbgctl.namespaced_rbac team-a,team-b     prints them as YAML for kubec
 
 Cluster-scoped kinds that controllers read keep a ClusterRole. The checks of CRDs at the start and of those who read
 the metrics (--metrics-secure) need rights on the whole cluster; the manager does without the first, and without
-the others when metrics are off or not secure.
+the others when metrics are off or not secure. Webhooks serve the whole cluster: --enable-webhooks=none here.
 """
 
 import argparse

@@ -569,14 +569,14 @@ def line_of(process: "subprocess.Popen[str]", text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_stops_gracefully(number: signal.Signals) -> None:  # RT-MG-28
+def test_the_first_signal_stops_gracefully(number: signal.Signals) -> None:  # MGR-4, RT-MG-28
     process = start(0.1)
     process.send_signal(number)
     line_of(process, "stopping\n")
     assert process.wait(10) == 0
 
 
-def test_the_second_signal_exits_at_once_with_status_one() -> None:  # RT-MG-28
+def test_the_second_signal_exits_at_once_with_status_one() -> None:  # MGR-4, RT-MG-28
     process = start(60)
     process.send_signal(signal.SIGTERM)
     line_of(process, "stopping\n")
