@@ -26,6 +26,7 @@ from rbgctl.api.validation.conversion_data import conversion_annotations
 from rbgctl.api.validation.dependency_graph import all_dependency_problems
 from rbgctl.api.validation.gang_scheduling import gang_annotations
 from rbgctl.api.validation.lenient import lenient
+from rbgctl.api.validation.pod_names import shared_pod_names
 from rbgctl.api.validation.pod_templates import missing_templates, role_templates, template_references
 from rbgctl.api.validation.problem import FieldError, aggregate, shown
 from rbgctl.api.validation.ratchet import Settled, settle
@@ -171,6 +172,7 @@ def _new_rules(view: GroupView) -> list[FieldError]:
         *has_roles(group),
         *gang_annotations(group),
         *naming.role_names(group),
+        *shared_pod_names(group),
         *missing_templates(group),
         *instance_shapes(group),
         *all_dependency_problems(group),

@@ -7,6 +7,7 @@ from rbgctl.api import names
 from rbgctl.api.v1alpha2 import defaults
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
 from rbgctl.api.v1alpha2.workload_type import is_stateful, workload_type
+from rbgctl.api.validation.pod_names import POD_SHARED
 from rbgctl.api.validation.problem import FieldError, shown
 from rbgctl.machinery.dns_label import dns_label_problem
 
@@ -15,7 +16,7 @@ ROLE_LENGTH: Final = "role name length"
 ROLE_LABEL: Final = "role name"
 WORKLOAD_SHARED: Final = "workload name shared"
 POD_LENGTH: Final = "pod name length"
-NAMES: Final = frozenset({ROLE_LENGTH, ROLE_LABEL, WORKLOAD_SHARED, POD_LENGTH})
+NAMES: Final = frozenset({ROLE_LENGTH, ROLE_LABEL, WORKLOAD_SHARED, POD_LENGTH, POD_SHARED})
 """Checks of which an existing role is only warned (NAM-30): its name cannot be changed without losing it."""
 
 
