@@ -254,11 +254,11 @@ class EnvTest:
         self._admin.mapper.invalidate()
 
     async def _until_served(self, name: str) -> None:
-        async for _type, crd in self._admin.watch(CRD, fields=f"metadata.name={name}", timeout=30):
+        async for _type, crd in self._admin.watch(CRD, fields=f"metadata.name={name}", timeout=120):
             if is_established(crd):
                 break
         else:
-            raise ControlPlaneCrashed(f"CRD {name} was not established within 30 s")
+            raise ControlPlaneCrashed(f"CRD {name} was not established within 120 s")
         for resource in served(crd):
             await self._until_answers(resource.path())
 
