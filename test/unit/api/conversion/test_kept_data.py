@@ -390,3 +390,34 @@ def test_data_without_room_is_left_out_largest_first() -> None:
             assert all("customComponentsPattern" in role for role in kept.values())
             assert kept.keys() >= {"r1", "r2", "r3"}
         assert up(read)["spec"]["roles"][0]["leaderWorkerPattern"].items() >= big.items()
+
+
+@pytest.mark.parametrize("levels", [240, 249, 260, 900])
+def test_what_is_nested_too_deeply_is_left_out_alone(levels: int) -> None:
+    """CV-7, CV-51: one deep field of one role does not cost the other fields, or the other roles, what is kept."""
+    deep: Any = {}
+    for _ in range(levels):
+        deep = {"x": deep}
+    lost = {"name": "b", "podManagementPolicy": "OrderedReady", "future": deep, "standalonePattern": {}}
+    other = {"name": "a", "scalingAdapter": {"enable": True, "labels": {"l": "1"}}, "standalonePattern": {}}
+    before = group(V2, other, lost)
+    read, problems = convert_and_report(before, V1)
+    back = convert(read, V2)
+    if levels < 249:
+        assert not problems
+        assert back == before
+    else:
+        assert [p.annotation for p in problems] == [V2_DATA]
+        assert problems[0].text.endswith("not kept: spec/roles/b/future")
+        del lost["future"]
+        assert back == group(V2, other, lost)
+
+
+def test_a_single_field_that_is_nested_too_deeply_leaves_no_data() -> None:
+    """CV-7: nothing but the deep field would be kept."""
+    deep: Any = {}
+    for _ in range(300):
+        deep = {"x": deep}
+    read, problems = convert_and_report(group(V1, {**BOTH, "template": TEMPLATE, "templatePatch": deep}), V2)
+    assert "annotations" not in read["metadata"]
+    assert [(p.annotation, p.text.rpartition(": ")[2]) for p in problems] == [(V1_DATA, "spec/roles/w/templatePatch")]
