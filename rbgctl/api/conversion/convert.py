@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from rbgctl.api import annotations as a
 from rbgctl.api import kinds
-from rbgctl.api.conversion.difference import Rules, difference, merged
+from rbgctl.api.conversion.difference import OF_ITEM, Rules, difference, merged
 from rbgctl.api.conversion.group import group_down, group_status, group_up
 from rbgctl.api.conversion.groupset import set_down, set_status, set_up, with_inherited
 from rbgctl.api.conversion.preserved import (
@@ -27,6 +27,7 @@ from rbgctl.api.conversion.preserved import (
     unpacked,
 )
 from rbgctl.api.identity import RESTART_BASE_DELAY_SECONDS, RESTART_MAX_DELAY_SECONDS
+from rbgctl.api.v1alpha2.patterns import SELECT_LEADER_ONLY
 from rbgctl.api.v1alpha2.rollout import PARALLEL
 from rbgctl.machinery.gvk import RawObject
 
@@ -85,6 +86,8 @@ _LOST_IN_DIFFERING_ROLE: Final = Rules(
         "templateRef": ("template",),
         **{key: tuple(k for k in _ANY_PATTERN[1:] if k != key) for key in _ANY_PATTERN},
     },
+    # With another workload the API server may refuse it. CEL-2
+    of_item={"sharedServiceSelection": (SELECT_LEADER_ONLY, f"{OF_ITEM}annotations/{a.ROLE_WORKLOAD_TYPE}")},
 )
 _LOST_IN_V1ALPHA1: Final = replace(
     _LOST_IN_DIFFERING_ROLE,
