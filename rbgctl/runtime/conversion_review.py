@@ -166,7 +166,15 @@ class ConversionEndpoint:
             raise ConversionError(
                 f"conversion of {before.api_version}, Kind={before.kind} to {desired} gave {found[0]}, Kind={found[1]}"
             )
-        return orjson.dumps(after)
+        return _encoded(after)
+
+
+def _encoded(obj: RawObject) -> bytes:
+    """Its JSON. orjson is the faster one but refuses more than 254 levels, which patches and templates may have."""
+    try:
+        return orjson.dumps(obj)
+    except TypeError:
+        return msgspec.json.encode(obj)
 
 
 def _failure(review: _Review, request: _Request, text: str) -> Answer:

@@ -13,11 +13,21 @@ from typing import Any, Final, NamedTuple
 
 from rbgctl.api import annotations as a
 from rbgctl.api import kinds
-from rbgctl.api.conversion.difference import Rules, difference, merged
+from rbgctl.api.conversion.difference import OF_ITEM, Rules, difference, merged
 from rbgctl.api.conversion.group import group_down, group_status, group_up
 from rbgctl.api.conversion.groupset import set_down, set_status, set_up, with_inherited
-from rbgctl.api.conversion.preserved import DERIVED, V1ALPHA1_DATA, V1ALPHA2_DATA, Problem, pack, unpacked
+from rbgctl.api.conversion.preserved import (
+    DERIVED,
+    TOTAL_ANNOTATION_BYTES,
+    V1ALPHA1_DATA,
+    V1ALPHA2_DATA,
+    Problem,
+    pack,
+    size,
+    unpacked,
+)
 from rbgctl.api.identity import RESTART_BASE_DELAY_SECONDS, RESTART_MAX_DELAY_SECONDS
+from rbgctl.api.v1alpha2.patterns import SELECT_LEADER_ONLY
 from rbgctl.api.v1alpha2.rollout import PARALLEL
 from rbgctl.machinery.gvk import RawObject
 
@@ -59,7 +69,7 @@ def convert_and_report(obj: RawObject, desired_api_version: str) -> Converted:
 class _Form:
     """The conversions of one kind: annotations and spec in either direction, status in both."""
 
-    up: Callable[[dict[str, Any], Any], tuple[dict[str, Any], Any]]
+    up: Callable[[dict[str, Any], Any], tuple[dict[str, Any], Any, list[Problem]]]
     down: Callable[[dict[str, Any], Any], tuple[dict[str, Any], Any, list[Problem]]]
     status: Callable[[Any], Any]
     as_written_today: Callable[[dict[str, Any], Any, Any], Any] | None = None
@@ -76,6 +86,8 @@ _LOST_IN_DIFFERING_ROLE: Final = Rules(
         "templateRef": ("template",),
         **{key: tuple(k for k in _ANY_PATTERN[1:] if k != key) for key in _ANY_PATTERN},
     },
+    # With another workload the API server may refuse it. CEL-2
+    of_item={"sharedServiceSelection": (SELECT_LEADER_ONLY, f"{OF_ITEM}annotations/{a.ROLE_WORKLOAD_TYPE}")},
 )
 _LOST_IN_V1ALPHA1: Final = replace(
     _LOST_IN_DIFFERING_ROLE,
@@ -105,7 +117,15 @@ def _up(obj: RawObject, form: _Form) -> Converted:
     kept = _take(own, V1ALPHA2_DATA, problems)
     if not isinstance(unpacked(own.get(V1ALPHA1_DATA)), str):
         del own[V1ALPHA1_DATA]
-    annotations, spec = _apply(kept, *form.up(own, obj.get("spec")))
+    annotations, spec, found = form.up(own, obj.get("spec"))
+    problems += found
+    written = annotations
+    annotations, spec = _apply(kept, annotations, spec)
+    if size(annotations) > TOTAL_ANNOTATION_BYTES:
+        # Fields that grew since then have taken the room; what they say counts.
+        annotations = written
+        text = f"no room in {TOTAL_ANNOTATION_BYTES} bytes of annotations, those in it are not restored"
+        problems.append(Problem(V1ALPHA2_DATA, text))
     annotations = dict(annotations)
     back, back_spec, _ = form.down(annotations, spec)
     lost = difference(_parts(back, back_spec), _parts(own, obj.get("spec")), _LOST_IN_V1ALPHA2)
@@ -122,7 +142,7 @@ def _down(obj: RawObject, form: _Form) -> Converted:
     annotations, spec, found = form.down(own, obj.get("spec"))
     problems += found
     annotations, spec = _apply(kept, annotations, spec)
-    back, back_spec = form.up(annotations, spec)
+    back, back_spec, _ = form.up(annotations, spec)
     original = obj.get("spec")
     if form.as_written_today is not None:
         original = form.as_written_today(own, original, back_spec)

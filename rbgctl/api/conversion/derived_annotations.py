@@ -4,15 +4,37 @@ On the way up the fields are written as JSON, for the way back, and translated i
 read. On the way down an annotation is hidden only if it says exactly what the restored fields say.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from rbgctl.api import annotations as a
 from rbgctl.api.conversion import coordination, kept_json, pod_group_policy
-from rbgctl.api.conversion.preserved import Problem
+from rbgctl.api.conversion.preserved import DERIVED, TOTAL_ANNOTATION_BYTES, Problem, size
+
+_MOST_IMPORTANT_FIRST: Final = (*DERIVED, a.CONVERSION_COORDINATION, a.CONVERSION_POD_GROUP_POLICY)
+"""Order in which annotations get what room there is: those that controllers act on before the mere copy of a field."""
 
 
-def derived(annotations: dict[str, Any], spec: Any) -> dict[str, Any]:
-    """The annotations that follow from v1alpha1 annotations and a v1alpha1 group spec. CV-20 … CV-22"""
+def derived(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], list[Problem]]:
+    """The annotations that follow from v1alpha1 annotations and a v1alpha1 group spec. CV-20 … CV-22
+
+    Less those that there is no room for beside `annotations`, which are reported: the API server would refuse the
+    object, also when it only reads it. CV-7, CR-5
+    """
+    out, problems = _wanted(annotations, spec), list[Problem]()
+    if not out or size(annotations | out) <= TOTAL_ANNOTATION_BYTES:
+        return out, problems
+    fitting: dict[str, Any] = {}
+    for key in _MOST_IMPORTANT_FIRST:
+        if key not in out:
+            continue
+        if size({**annotations, **fitting, key: out[key]}) <= TOTAL_ANNOTATION_BYTES:
+            fitting[key] = out[key]
+        else:
+            problems.append(Problem(key, f"no room in {TOTAL_ANNOTATION_BYTES} bytes of annotations, not written"))
+    return fitting, problems
+
+
+def _wanted(annotations: dict[str, Any], spec: Any) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if (topology := annotations.get(a.LEGACY_EXCLUSIVE_TOPOLOGY)) is not None:
         out[a.GROUP_EXCLUSIVE_TOPOLOGY] = topology

@@ -8,7 +8,8 @@ an edit always wins over what was stored.
 The tree looks like the object. Items of lists stand under their names. A leaf is `[before, after]` or
 `[before, after, siblings]`; both values are lists of one value, or of none where there is nothing. A `before` that is
 long or an object is replaced by a digest, a string. `siblings` says what neighbouring fields must be for the leaf to
-have a meaning: a list or digest for an exact value, `true` for any. Null counts as absent everywhere, as in the API.
+have a meaning: a list or digest for an exact value, `true` for any; "^map/key" is the entry of a map of the list item
+that the leaf is in. Null counts as absent everywhere, as in the API.
 """
 
 import hashlib
@@ -24,6 +25,8 @@ STRING_MAPS: Final = frozenset({"annotations", "labels"})
 """Keys of maps that come and go with their entries, so that entries are kept one by one."""
 LITERAL_CHARACTERS: Final = 64
 """Length up to which a string `before` is stored as it is; objects and lists are, when they are empty."""
+OF_ITEM: Final = "^"
+"""No field and no annotation starts with it."""
 MAX_DEPTH: Final = 16
 """Levels of a tree; ours have at most ten."""
 
@@ -35,7 +38,8 @@ class Rules:
     ignored: keys of string maps that are never kept. defaults: values that the API server fills in when there is
     nothing. differing: rules for list items that differ at all; without defaults there, a write stores what was stored.
     exact: by key, the sibling whose value must not have changed. present: by key, siblings that must be there, or be
-    absent, as they were.
+    absent, as they were. of_item: by key, a value that must not come back unless that entry (OF_ITEM + "map/key") of
+    the list item around it is what it was.
     """
 
     ignored: frozenset[str] = frozenset()
@@ -43,33 +47,44 @@ class Rules:
     differing: "Rules | None" = None
     exact: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    of_item: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
 
 
-def difference(before: Mapping[str, Any], after: Mapping[str, Any], rules: Rules) -> Tree:
-    """The tree that turns `before` into `after`; empty when nothing is lost. Values are shared with `after`."""
+_NO_ITEM: Final[Mapping[str, Any]] = {}
+
+
+def difference(
+    before: Mapping[str, Any], after: Mapping[str, Any], rules: Rules, item: Mapping[str, Any] = _NO_ITEM
+) -> Tree:
+    """The tree that turns `before` into `after`; empty when nothing is lost. Values are shared with `after`.
+
+    item: the list item of the whole `before` that this part of it is in.
+    """
     tree: Tree = {}
     for key, old in before.items():
         new = after.get(key)
         if new is not old and new != old and key not in rules.ignored:
-            entry = _entry(key, old, new, before, rules)
+            entry = _entry(key, old, new, before, rules, item)
             if entry:
                 tree[key] = entry
     for key, new in after.items():
         if new is not None and key not in before and key not in rules.ignored:
-            entry = _entry(key, None, new, before, rules)
+            entry = _entry(key, None, new, before, rules, item)
             if entry:
                 tree[key] = entry
     return tree
 
 
-def _entry(key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rules) -> Tree | list[Any] | None:
+def _entry(
+    key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rules, item: Mapping[str, Any]
+) -> Tree | list[Any] | None:
     if key in STRING_MAPS and isinstance(old, dict | None) and isinstance(new, dict | None):
         if new is None or new:
-            return difference(old or {}, new or {}, rules)
+            return difference(old or {}, new or {}, rules, item)
         if old and all(k in rules.ignored for k in old):
             return None
     elif isinstance(old, dict) and isinstance(new, dict):
-        return difference(old, new, rules)
+        return difference(old, new, rules, item)
     elif isinstance(old, list) and isinstance(new, list) and (names := _names(old)) and names == _names(new):
         return _item_changes(names, old, new, rules)
     if _same(old, new) or (old is None and key in rules.defaults and _same(rules.defaults[key], new)):
@@ -80,6 +95,8 @@ def _entry(key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rul
     }
     if key in rules.exact:
         tied[rules.exact[key]] = _quoted(siblings.get(rules.exact[key]))
+    if key in rules.of_item and _same(rules.of_item[key][0], new):
+        tied[rules.of_item[key][1]] = _quoted(_value(rules.of_item[key][1], siblings, item))
     if tied:
         leaf.append(tied)
     return leaf
@@ -88,29 +105,29 @@ def _entry(key: str, old: Any, new: Any, siblings: Mapping[str, Any], rules: Rul
 def _item_changes(names: list[str], old: list[Any], new: list[Any], rules: Rules) -> Tree:
     tree: Tree = {}
     for name, before, after in zip(names, old, new, strict=True):
-        if change := difference(before, after, rules):
-            tree[name] = difference(before, after, rules.differing) if rules.differing else change
+        if change := difference(before, after, rules, before):
+            tree[name] = difference(before, after, rules.differing, before) if rules.differing else change
     return tree
 
 
-def merged(current: dict[str, Any], tree: Tree) -> dict[str, Any]:
+def merged(current: dict[str, Any], tree: Tree, item: Mapping[str, Any] = _NO_ITEM) -> dict[str, Any]:
     """`current` with the leaves of `tree` applied that still fit; it is not changed itself, and returned if none does.
 
-    `tree` must be `is_tree`.
+    `tree` must be `is_tree`. item: the list item of the whole that `current` is in, before anything was applied.
     """
     out = current
     for key, entry in tree.items():
         now = current.get(key)
         if isinstance(entry, list):
-            if not _fits(entry, now, current):
+            if not _fits(entry, now, current, item):
                 continue
             new = entry[1][0] if entry[1] else None
         elif isinstance(now, dict):
-            new = merged(now, entry)
+            new = merged(now, entry, item)
         elif isinstance(now, list):
             new = _merged_items(now, entry)
         elif now is None and key in STRING_MAPS:
-            new = merged({}, entry)
+            new = merged({}, entry, item)
         else:
             continue
         if new is now:
@@ -149,15 +166,25 @@ def _merged_items(items: list[Any], tree: Tree) -> list[Any]:
         return items
     changes = [tree.get(name) for name in names]
     new = [
-        merged(item, change) if isinstance(change, dict) else item for item, change in zip(items, changes, strict=True)
+        merged(item, change, item) if isinstance(change, dict) else item
+        for item, change in zip(items, changes, strict=True)
     ]
     return new if any(a is not b for a, b in zip(new, items, strict=True)) else items
 
 
-def _fits(leaf: list[Any], now: Any, siblings: Mapping[str, Any]) -> bool:
+def _fits(leaf: list[Any], now: Any, siblings: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
     return _matches(leaf[0], now) and (
-        len(leaf) == 2 or all(_matches(want, siblings.get(sibling)) for sibling, want in leaf[2].items())
+        len(leaf) == 2 or all(_matches(want, _value(key, siblings, item)) for key, want in leaf[2].items())
     )
+
+
+def _value(key: str, siblings: Mapping[str, Any], item: Mapping[str, Any]) -> Any:
+    """What a leaf is tied to: a sibling of it, or after OF_ITEM the entry of a map of the item around it."""
+    if not key.startswith(OF_ITEM):
+        return siblings.get(key)
+    at, _, entry = key.removeprefix(OF_ITEM).partition("/")
+    entries = item.get(at)
+    return entries.get(entry) if isinstance(entries, dict) else None
 
 
 def _matches(wanted: Any, now: Any) -> bool:

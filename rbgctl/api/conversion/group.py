@@ -12,9 +12,10 @@ ROLE_STATUS: Final = frozenset({"name", "readyReplicas", "replicas", "updatedRep
 _ROLE_TEMPLATE: Final = frozenset({"name", "template"})
 
 
-def group_up(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], Any]:
+def group_up(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], Any, list[Problem]]:
     """Annotations and spec of the v1alpha2 group."""
-    return annotations | derived(annotations, spec), spec_up(spec)
+    found, problems = derived(annotations, spec)
+    return annotations | found, spec_up(spec), problems
 
 
 def group_down(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], Any, list[Problem]]:

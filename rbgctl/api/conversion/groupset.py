@@ -15,13 +15,13 @@ from rbgctl.machinery.gvk import RawObject
 _STATUS: Final = ("observedGeneration", "replicas", "readyReplicas", "conditions")
 
 
-def set_up(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], Any]:
+def set_up(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], Any, list[Problem]]:
     """Annotations and spec of the v1alpha2 set. CV-40, CV-42"""
     template = spec.get("template") if isinstance(spec, dict) else None
-    found = derived(annotations, template)
+    found, problems = derived(annotations, template)
     annotations = annotations | found
     if not isinstance(spec, dict):
-        return annotations, None
+        return annotations, None, problems
     out = _replicas(spec)
     inherited: dict[str, Any] = {key: found[key] for key in DERIVED if key in found}
     if coordination := annotations.get(CONVERSION_COORDINATION):
@@ -31,7 +31,7 @@ def set_up(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], Any]
         group["spec"] = group_spec
     if group:
         out["groupTemplate"] = group
-    return annotations, out
+    return annotations, out, problems
 
 
 def set_down(annotations: dict[str, Any], spec: Any) -> tuple[dict[str, Any], Any, list[Problem]]:

@@ -73,47 +73,78 @@ def _is_of_strings(leaf: Any) -> bool:
 
 
 def pack(annotations: dict[str, Any], key: str, tree: Tree) -> Problem | None:
-    """Puts `tree` under `key` into `annotations`; what does not fit is left out, largest first, and reported."""
+    """Puts `tree` under `key` into `annotations`; what cannot be written is left out and reported.
+
+    That is what is nested too deeply, and then what does not fit, largest first.
+    """
     if not tree:
         return None
-    room = TOTAL_ANNOTATION_BYTES - len(key) - _size(annotations)
+    room = TOTAL_ANNOTATION_BYTES - len(key) - size(annotations)
+    reasons = []
     try:
         text = _text(tree)
     except TypeError as error:
-        return Problem(key, f"cannot be written: {error}")
-    if len(text) <= room:
+        deep = [path for path, leaf in _leaves(tree, ()) if not _is_writable(path, leaf)]
+        for path in deep:
+            _remove(tree, path)
+        reasons.append(f"cannot be written ({error}), not kept: {_shown(deep)}")
+        text = _text(tree)
+    if tree and len(text) > room:
+        text, lost = _cut(tree, room)
+        reasons.append(f"no room in {TOTAL_ANNOTATION_BYTES} bytes of annotations, not kept: {_shown(lost)}")
+    if tree:
         annotations[key] = text.decode()
-        return None
+    return Problem(key, "; ".join(reasons)) if reasons else None
+
+
+def _cut(tree: Tree, room: int) -> tuple[bytes, list[tuple[str, ...]]]:
+    """Removes leaves until the text of the tree has room; the text, and the paths of what was removed."""
     lost = []
+    text = b""
     for path in _largest_first(tree):
         _remove(tree, path)
-        lost.append("/".join(path))
+        lost.append(path)
         text = _text(tree) if tree else b""
         if len(text) <= room:
             break
-    if tree:
-        annotations[key] = text.decode()
-    return Problem(key, f"no room in {TOTAL_ANNOTATION_BYTES} bytes of annotations, not kept: {', '.join(lost)}")
+    return text, lost
+
+
+def _shown(paths: list[tuple[str, ...]]) -> str:
+    return ", ".join("/".join(path) for path in paths)
 
 
 def _text(tree: Tree) -> bytes:
     return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)
 
 
-def _size(annotations: dict[str, Any]) -> int:
+def _is_writable(path: tuple[str, ...], leaf: list[Any]) -> bool:
+    nested: Any = leaf
+    for key in reversed(path):
+        nested = {key: nested}
+    try:
+        _text(nested)
+    except TypeError:
+        return False
+    return True
+
+
+def size(annotations: dict[str, Any]) -> int:
+    """Bytes of an object's annotations as the API server counts them."""
     return sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items() if isinstance(v, str))
 
 
 def _largest_first(tree: Tree) -> list[tuple[str, ...]]:
-    return [path for _, path in sorted(_leaves(tree, ()), key=lambda leaf: (-leaf[0], leaf[1]))]
+    sizes = [(-len(_text({path[-1]: leaf})), path) for path, leaf in _leaves(tree, ())]
+    return [path for _, path in sorted(sizes)]
 
 
-def _leaves(tree: Tree, at: tuple[str, ...]) -> list[tuple[int, tuple[str, ...]]]:
+def _leaves(tree: Tree, at: tuple[str, ...]) -> list[tuple[tuple[str, ...], list[Any]]]:
     found = []
     for key, entry in tree.items():
         path = (*at, key)
         if isinstance(entry, list):
-            found.append((len(_text({key: entry})), path))
+            found.append((path, entry))
         else:
             found += _leaves(entry, path)
     return found

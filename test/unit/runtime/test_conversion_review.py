@@ -113,6 +113,21 @@ async def test_something_that_is_no_object_fails() -> None:
     assert failure(await decoded(review(1))).startswith("an object cannot be decoded: ")
 
 
+@pytest.mark.parametrize("levels", [200, 300, 800])
+async def test_an_object_of_many_levels_does_not_fail_the_review(levels: int) -> None:  # RT-WH-10
+    """Schemas with free-form nodes have no limit, and one such object would break every list of its kind."""
+    body = review(car("a"), car("deep", patch="HERE"), car("c")).replace(b'"HERE"', nested(levels))
+    answer = await answered(body)
+    assert b'"status":"Success"' in answer.body
+    assert nested(levels) in answer.body
+    assert [answer.body.count(f'"name":"{name}"'.encode()) for name in ("a", "deep", "c")] == [1, 1, 1]
+
+
+def nested(levels: int) -> bytes:
+    """JSON of this many objects within each other."""
+    return b'{"x":' * levels + b'"y"' + b"}" * levels
+
+
 @pytest.mark.looptime
 async def test_a_conversion_that_takes_too_long_is_given_up() -> None:  # RT-WH-11
     body = review(*(car(f"c{n}") for n in range(200)))

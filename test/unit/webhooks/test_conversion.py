@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from structlog.testing import capture_logs
@@ -22,7 +23,7 @@ MALFORMED = group(V2, annotations={POLICY: "{"})
 async def answered(desired: str, *objects: RawObject) -> RawObject:
     """The review that comes back."""
     request = {"uid": "u-1", "desiredAPIVersion": desired, "objects": objects}
-    body = orjson.dumps({"apiVersion": REVIEW, "kind": "ConversionReview", "request": request})
+    body = msgspec.json.encode({"apiVersion": REVIEW, "kind": "ConversionReview", "request": request})
     answer = await ConversionEndpoint(Conversion(Registry()))(Call(body))
     assert answer.status == 200
     found: RawObject = orjson.loads(answer.body)
@@ -72,6 +73,26 @@ async def test_a_malformed_annotation_does_not_fail_the_review() -> None:
     found = await answered(V1, group(V2), MALFORMED, group_set(V2))
     assert found["response"]["result"] == {"status": "Success"}
     assert found["response"]["convertedObjects"][1]["metadata"]["annotations"] == {POLICY: "{"}
+
+
+@pytest.mark.parametrize("levels", [300, 800])
+async def test_a_deeply_nested_object_does_not_fail_the_review(levels: int) -> None:
+    """CV-7: patches and templates have no schema, so that they may have been stored with any number of levels."""
+    deep: RawObject = {"y": "z"}
+    for _ in range(levels):
+        deep = {"x": deep}
+    patch, size = {"leaderTemplatePatch": deep}, {"size": 2}
+    hub = group(V2, {"name": "w", "leaderWorkerPattern": {**size, **patch, "restartPolicyConfig": {}}})
+    spoke = group(V1, {"name": "w", "leaderWorkerSet": {**size, "patchLeaderTemplate": deep}})
+    read = await answered(V1, group(V2), hub)
+    assert read["response"]["result"] == {"status": "Success"}
+    assert len(read["response"]["convertedObjects"]) == 2
+    role = read["response"]["convertedObjects"][1]["spec"]["roles"][0]
+    assert role["leaderWorkerSet"] == {**size, "patchLeaderTemplate": deep}
+    written = await answered(V2, spoke, group(V1))
+    assert written["response"]["result"] == {"status": "Success"}
+    role = written["response"]["convertedObjects"][0]["spec"]["roles"][0]
+    assert role["leaderWorkerPattern"] == {**size, **patch, "restartPolicyConfig": {}}
 
 
 def test_problems_are_counted_each_time_and_logged_once_per_object(monkeypatch: pytest.MonkeyPatch) -> None:

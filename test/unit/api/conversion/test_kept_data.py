@@ -32,6 +32,7 @@ Role = dict[str, Any]
 BOTH = {"name": "w", "workload": STATEFUL_SET, "annotations": {WT: "apps/v1/StatefulSet"}}
 """A v1alpha1 role as it is read: the annotation repeats the workload."""
 COMPONENTS = [{"name": "a", "template": TEMPLATE}]
+RIS = f"{V2}/RoleInstanceSet"
 
 ONLY_V1ALPHA1: dict[str, Role] = {
     "restart policy of a standalone role": {"template": TEMPLATE, "restartPolicy": "None"},
@@ -72,6 +73,9 @@ ONLY_V1ALPHA2: dict[str, Role] = {
     "labels of the scaling adapter": {"scalingAdapter": {"enable": True, "labels": {"a": "b"}}},
     "service selection": {
         "leaderWorkerPattern": {"size": 2, "sharedServiceSelection": "All", "restartPolicyConfig": {}}
+    },
+    "service selection that the API server would refuse today": {
+        "leaderWorkerPattern": {"size": 2, "sharedServiceSelection": "LeaderOnly", "restartPolicyConfig": {}}
     },
     "delays": {
         "leaderWorkerPattern": {"restartPolicyConfig": {"type": "None", "baseDelaySeconds": 1, "maxDelaySeconds": 2}}
@@ -220,6 +224,25 @@ def test_edits_in_v1alpha1_win_over_kept_data() -> None:
     after = edited(role, lambda r: r.pop("leaderWorkerSet"))
     assert "leaderWorkerPattern" not in after
     assert after["podManagementPolicy"] == "OrderedReady"
+
+
+@pytest.mark.parametrize("text", [None, RIS])
+def test_leader_only_does_not_come_back_beside_another_workload(text: str | None) -> None:
+    """CV-51, CEL-2: the API server would refuse each later write in v1alpha2."""
+    pattern = {"size": 2, "sharedServiceSelection": "LeaderOnly", "restartPolicyConfig": {}}
+    role = {"leaderWorkerPattern": pattern, "annotations": {"x": "y"} if text is None else {WT: text}}
+    without = {"size": 3, "restartPolicyConfig": {}}
+
+    def changed(r: Role) -> None:
+        r.update(workload=STATEFUL_SET, leaderWorkerSet={"size": 3})
+
+    after = edited(role, changed)
+    assert (after["leaderWorkerPattern"], after["annotations"][WT]) == (without, "apps/v1/StatefulSet")
+    # Any other edit leaves it, and the selection that goes with all workloads stays.
+    after = edited(role, lambda r: r.update(leaderWorkerSet={"size": 3}, annotations={**r["annotations"], "new": "1"}))
+    assert after["leaderWorkerPattern"] == {**pattern, "size": 3}
+    after = edited({**role, "leaderWorkerPattern": {**pattern, "sharedServiceSelection": "All"}}, changed)
+    assert after["leaderWorkerPattern"] == {**without, "sharedServiceSelection": "All"}
 
 
 @pytest.mark.parametrize(
@@ -390,3 +413,34 @@ def test_data_without_room_is_left_out_largest_first() -> None:
             assert all("customComponentsPattern" in role for role in kept.values())
             assert kept.keys() >= {"r1", "r2", "r3"}
         assert up(read)["spec"]["roles"][0]["leaderWorkerPattern"].items() >= big.items()
+
+
+@pytest.mark.parametrize("levels", [240, 249, 260, 900])
+def test_what_is_nested_too_deeply_is_left_out_alone(levels: int) -> None:
+    """CV-7, CV-51: one deep field of one role does not cost the other fields, or the other roles, what is kept."""
+    deep: Any = {}
+    for _ in range(levels):
+        deep = {"x": deep}
+    lost = {"name": "b", "podManagementPolicy": "OrderedReady", "future": deep, "standalonePattern": {}}
+    other = {"name": "a", "scalingAdapter": {"enable": True, "labels": {"l": "1"}}, "standalonePattern": {}}
+    before = group(V2, other, lost)
+    read, problems = convert_and_report(before, V1)
+    back = convert(read, V2)
+    if levels < 249:
+        assert not problems
+        assert back == before
+    else:
+        assert [p.annotation for p in problems] == [V2_DATA]
+        assert problems[0].text.endswith("not kept: spec/roles/b/future")
+        del lost["future"]
+        assert back == group(V2, other, lost)
+
+
+def test_a_single_field_that_is_nested_too_deeply_leaves_no_data() -> None:
+    """CV-7: nothing but the deep field would be kept."""
+    deep: Any = {}
+    for _ in range(300):
+        deep = {"x": deep}
+    read, problems = convert_and_report(group(V1, {**BOTH, "template": TEMPLATE, "templatePatch": deep}), V2)
+    assert "annotations" not in read["metadata"]
+    assert [(p.annotation, p.text.rpartition(": ")[2]) for p in problems] == [(V1_DATA, "spec/roles/w/templatePatch")]

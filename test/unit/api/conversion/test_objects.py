@@ -1,9 +1,11 @@
 """Whole objects: kinds, versions, status, and what goes through both kinds alike."""
 
 import copy
+from typing import Any
 
+import orjson
 import pytest
-from unit.api.conversion.objects import TEMPLATE, V1, V2, down, group, group_set, up
+from unit.api.conversion.objects import ROLE_INSTANCE_SET, TEMPLATE, V1, V2, WT, down, group, group_set, up
 
 from rbgctl.api.conversion import NotConvertible, convert
 
@@ -63,21 +65,47 @@ def test_unknown_kinds_and_versions_are_refused(api_version: object, kind: objec
         convert({"apiVersion": api_version, "kind": kind}, desired)
 
 
-def test_order_of_lists_is_kept_and_the_result_the_same_each_time() -> None:
-    """CV-5"""
+@pytest.mark.parametrize("kind", ["group", "set"])
+def test_order_of_lists_is_kept_and_the_result_the_same_each_time(kind: str) -> None:
+    """CV-5: of every list, in both directions; none of them is in the order of its names."""
     names = ["z", "a", "m"]
-    roles = [
-        {"name": n, "leaderWorkerSet": {"size": 2}, "dependencies": ["y", "b"], "restartPolicy": "None"} for n in names
-    ]
+    each = [{"name": n, "template": TEMPLATE} for n in names]
+    shared = {
+        "dependencies": ["y", "b"],
+        "servicePorts": [{"name": n, "port": 1} for n in names],
+        "engineRuntimes": [{"profileName": n} for n in names],
+    }
     rules = [{"name": n, "roles": ["z", "a"]} for n in names]
-    templates = [{"name": n, "template": TEMPLATE} for n in names]
-    before = group(V1, *roles, coordination=rules, roleTemplates=templates)
-    hub = up(before)
-    assert [r["name"] for r in hub["spec"]["roles"]] == names
-    assert [t["name"] for t in hub["spec"]["roleTemplates"]] == names
-    assert hub["spec"]["roles"][0]["dependencies"] == ["y", "b"]
-    assert [r["name"] for r in down(hub)["spec"]["coordination"]] == names
-    assert all(convert(copy.deepcopy(before), V2) == convert(before, V2) for _ in range(3))
+    v1_spec: dict[str, Any] = {
+        "roles": [{"name": n, "workload": ROLE_INSTANCE_SET, "components": each, **shared} for n in names],
+        "roleTemplates": each,
+        "coordination": rules,
+    }
+    pattern = {"components": each, "restartPolicyConfig": {}}
+    annotations = {WT: f"{V2}/RoleInstanceSet"}
+    v2_spec = {
+        "roles": [{"name": n, "annotations": annotations, "customComponentsPattern": pattern, **shared} for n in names],
+        "roleTemplates": each,
+    }
+    if kind == "group":
+        before = group(V1, annotations={}) | {"spec": v1_spec}
+        hub = up(before)
+        assert hub["spec"] == v2_spec
+        read = down(hub)["spec"]
+    else:
+        before = group_set(V1, {}, template=v1_spec)
+        hub = up(before)
+        assert hub["spec"]["groupTemplate"]["spec"] == v2_spec
+        read = down(hub)["spec"]["template"]
+    assert read["coordination"] == rules
+    assert read["roleTemplates"] == each
+    assert read["roles"] == [{**role, "annotations": annotations} for role in v1_spec["roles"]]
+    status = {**STATUS, "roleStatuses": [{**STATUS["roleStatuses"][0], "name": n} for n in names]}  # type: ignore[dict-item]
+    if kind == "group":
+        assert up({**before, "status": status})["status"] == status
+        assert down({**hub, "status": status})["status"] == status
+    texts = [orjson.dumps(convert(copy.deepcopy(obj), v)) for obj, v in ((before, V2), (hub, V1)) for _ in range(3)]
+    assert len(set(texts[:3])) == len(set(texts[3:])) == 1
 
 
 def test_conversion_neither_fills_in_defaults_nor_validates() -> None:

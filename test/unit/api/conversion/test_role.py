@@ -70,6 +70,34 @@ def test_empty_lists_and_maps_and_nulls_are_left_out(empty: Any) -> None:
         assert role_down(**dict.fromkeys(keys, empty), standalonePattern={}) == {"name": "w"}
 
 
+def test_nulls_inside_of_a_role_are_left_out() -> None:
+    """CV-4: of each object that is built anew, in both directions, and they are not kept as data either."""
+    nothing = dict.fromkeys(("size", "serviceName", "template"))
+    component, adapter = {"name": "c", **nothing}, {"enable": None}
+    assert role_up(components=[component, None], scalingAdapter=adapter, workload={"kind": None}) == {
+        "name": "w",
+        "scalingAdapter": {},
+        "customComponentsPattern": {"components": [{"name": "c"}, None], "restartPolicyConfig": {}},
+    }
+    custom = {"components": [component], "restartPolicyConfig": {"type": None}, "restartPolicy": None}
+    assert role_down(customComponentsPattern=custom, scalingAdapter=adapter) == {
+        "name": "w",
+        "scalingAdapter": {},
+        "components": [{"name": "c"}],
+    }
+    nulls_v1 = dict.fromkeys(("size", "patchLeaderTemplate", "patchWorkerTemplate"))
+    assert role_up(leaderWorkerSet=nulls_v1, templateRef={"name": None}, templatePatch=None, restartPolicy=None) == {
+        "name": "w",
+        "leaderWorkerPattern": {"restartPolicyConfig": {}, "templateRef": {}},
+    }
+    nulls_v2 = dict.fromkeys(("size", "leaderTemplatePatch", "workerTemplatePatch", "template"))
+    assert role_down(leaderWorkerPattern={**nulls_v2, "templateRef": {"name": None, "patch": None}}) == {
+        "name": "w",
+        "leaderWorkerSet": {},
+        "templateRef": {},
+    }
+
+
 @pytest.mark.parametrize("version", [V1, V2])
 def test_roles_are_always_there_and_empty_role_templates_never(version: str) -> None:
     """CV-4, CV-8"""
@@ -79,10 +107,15 @@ def test_roles_are_always_there_and_empty_role_templates_never(version: str) -> 
 
 @pytest.mark.parametrize("version", [V1, V2])
 def test_role_templates_are_copied_without_unknown_fields(version: str) -> None:
-    """CV-8, CV-30"""
+    """CV-8, CV-30, CV-4"""
     templates = [{"name": "b", "template": TEMPLATE}, {"name": "a", "template": TEMPLATE, "stray": 1}]
-    converted = (up if version == V1 else down)(group(version, roleTemplates=templates))
-    assert converted["spec"]["roleTemplates"] == [{"name": n, "template": TEMPLATE} for n in ("b", "a")]
+    converted = (up if version == V1 else down)(
+        group(version, roleTemplates=[*templates, {"name": "c", "template": None}])
+    )
+    assert converted["spec"]["roleTemplates"] == [
+        *({"name": n, "template": TEMPLATE} for n in ("b", "a")),
+        {"name": "c"},
+    ]
 
 
 @pytest.mark.parametrize("enable", [True, False])
