@@ -114,7 +114,7 @@ class CertificateReconciler:
         return Result(requeue_after=min(max(decision.look_again.total_seconds(), lifetimes.retry), lifetimes.resync))
 
     async def _trusted_now(self, ctx: Context) -> tuple[bytes, ...] | None:
-        """All certificates in the caBundles; None when some cannot be read, which must not keep the others from repair."""
+        """All certificates in the caBundles; None when some cannot be read: the others are repaired all the same."""
         try:
             return await installed(ctx.live, self._place.objects)
         except (ApiError, TransportError) as error:

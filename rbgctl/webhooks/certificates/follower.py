@@ -1,8 +1,8 @@
 """Every replica serves what the Secret says (CERT-13): looks at it now and then, and needs no more than `get`.
 
-A new leaf is adopted only once every caBundle trusts its authority: whatever the order in which things were written, no
-review ever meets a certificate that the API server does not know. A leaf that is of no use any more is given up for
-any other.
+A leaf of another authority is adopted only once every caBundle has been seen to trust that for a while, the time in
+which API servers learn of it: whatever the order in which things were written, no review ever meets a certificate that
+the API server does not know. A leaf that is of no use any more is given up for any other.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from rbgctl.webhooks.certificates.files import write_files
 from rbgctl.webhooks.certificates.publication import trusted_everywhere
 from rbgctl.webhooks.certificates.rotation import Bundle
 from rbgctl.webhooks.certificates.secret import SecretStore
+from rbgctl.webhooks.certificates.since import Since
 
 _log = structlog.get_logger("rbgctl.webhooks.certificates")
 
@@ -57,6 +58,7 @@ class Follower:
         self._reload = reload
         self.on_news = on_news
         self._seen: Bundle | None = serving
+        self._trusted = Since(clock)
         self._woken = asyncio.Event()
 
     def __str__(self) -> str:
@@ -89,23 +91,34 @@ class Follower:
             self.on_news()
         if found is None:
             _log.warning("the Secret with the webhook certificates is gone", secret=str(self._store.key))
+            self._trusted(None)
             return False
         if found.leaf == self.serving.leaf:
             self.serving = found
+            self._trusted(None)
             return True
-        now, name = self._clock.now(), self._place.dns_name
-        fault = fault_of_leaf(found.leaf, found.authority.certificate, name, now)
+        fault = fault_of_leaf(found.leaf, found.authority.certificate, self._place.dns_name, self._clock.now())
         if fault:
             _log.warning("the Secret holds no good certificate", secret=str(self._store.key), why=fault)
+            self._trusted(None)
             return False
-        useless = fault_of_leaf(self.serving.leaf, self.serving.authority.certificate, name, now)
-        if not useless and not await trusted_everywhere(self._client, self._place.objects, found.authority.certificate):
+        if not await self._may_serve(found):
             _log.info("a new certificate waits until it is trusted")
             return False
         write_files(self._place.directory, found)
         self.serving = found
         self._reload()
         return True
+
+    async def _may_serve(self, found: Bundle) -> bool:
+        """Whether the API servers know its authority by now. Raises ApiError and TransportError."""
+        authority, serving = found.authority.certificate, self.serving
+        useless = fault_of_leaf(serving.leaf, serving.authority.certificate, self._place.dns_name, self._clock.now())
+        if useless or authority == serving.authority.certificate:
+            return True
+        trusted = await trusted_everywhere(self._client, self._place.objects, authority)
+        seconds = self._trusted(authority if trusted else None)
+        return seconds is not None and seconds >= self._place.lifetimes.settle
 
     async def _sleep(self, seconds: float) -> None:
         """That long, or until woken."""
