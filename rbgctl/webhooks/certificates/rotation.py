@@ -104,9 +104,13 @@ def decide(
     fault = fault_of_authority(bundle.authority, now + lifetimes.authority_margin)
     if fault:
         return Decision(Step.ANNOUNCE, fault)
-    if leaf_ends < now + lifetimes.leaf_margin:
+    # One that ends with its authority cannot be bettered; another authority comes in time.
+    can_be_renewed = leaf_ends < authority_ends
+    if can_be_renewed and leaf_ends < now + lifetimes.leaf_margin:
         return Decision(Step.RENEW, f"the serving certificate is good until {leaf_ends:%Y-%m-%dT%H:%M:%SZ} only")
-    due = min(leaf_ends - lifetimes.leaf_margin, authority_ends - lifetimes.authority_margin) - now
+    due = authority_ends - lifetimes.authority_margin - now
+    if can_be_renewed:
+        due = min(due, leaf_ends - lifetimes.leaf_margin - now)
     if bundle.next_authority is not None:
         return Decision(Step.RETIRE, "the next authority cannot be used")
     if bundle.previous:

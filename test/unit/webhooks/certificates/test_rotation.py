@@ -130,6 +130,19 @@ def test_a_leaf_is_renewed_although_the_next_authority_finds_no_trust() -> None:
     assert decide(waiting, NAME, late, SHORT).step is Step.RENEW
 
 
+def test_a_leaf_that_ends_with_its_authority_is_not_renewed_over_and_over() -> None:
+    """CERT-13: the next authority brings the next leaf, in time."""
+    lifetimes = Lifetimes(authority=timedelta(days=400), leaf=timedelta(days=3650))
+    made = first(NAME, NOW, lifetimes)
+    assert ends(made.leaf.certificate) == ends(made.authority.certificate)
+    found = decide(made, NAME, NOW, lifetimes)
+    assert (found.step, found.look_again) == (Step.KEEP, lifetimes.authority - lifetimes.authority_margin)
+    due = NOW + found.look_again + timedelta(minutes=1)
+    assert decide(made, NAME, due, lifetimes).step is Step.ANNOUNCE
+    announced = carry_out(Step.ANNOUNCE, made, NAME, due, lifetimes)
+    assert decide(announced, NAME, due, lifetimes, trusted_for=lifetimes.settle).step is Step.SWITCH
+
+
 def test_an_announced_authority_that_is_no_good_is_dropped() -> None:
     odd = bundle(next_authority=KeyPair(authority("b").certificate, b""))
     assert decide(odd, NAME, NOW, LIFETIMES, trusted_for=1e9).step is Step.RETIRE
