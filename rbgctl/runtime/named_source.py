@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rbgctl.machinery.gvk import GVK, NN
+from rbgctl.machinery.gvk import GVK, NN, Resource
+from rbgctl.runtime.backoff import Backoff
+from rbgctl.runtime.errors import ApiError, DiscoveryFailed, TransportError
 from rbgctl.runtime.feed import FeedSettings
 from rbgctl.runtime.handler import EventHandler
 from rbgctl.runtime.informer import Informer
@@ -26,7 +28,11 @@ _log = structlog.get_logger("rbgctl.runtime.named_source")
 
 
 class NamedObjectSource:
-    """A `Source` of one cluster-scoped object, or of one in `namespace`. It may come and go."""
+    """A `Source` of one cluster-scoped object, or of one in `namespace`. It may come and go.
+
+    Once stopped it forgets the object and can be started again. A server that cannot be reached is asked again until it
+    answers; only a kind that it does not serve, and options that do not fit the kind, end the watch.
+    """
 
     def __init__(
         self,
@@ -39,7 +45,8 @@ class NamedObjectSource:
         namespace: str = "",
     ) -> None:
         options = manager.options
-        settings = FeedSettings(
+        self._gvk = gvk
+        self._settings = FeedSettings(
             clock=manager.clock,
             rng=manager.rng,
             list_gate=asyncio.Semaphore(1),
@@ -48,8 +55,8 @@ class NamedObjectSource:
             first_list_jitter=options.first_list_jitter,
             on_relist=manager.metrics.relisted,
         )
-        wanted = KindOptions(namespace=namespace, fields=f"metadata.name={name}", form="metadata")
-        self._informer = Informer(gvk, wanted, settings)
+        self._wanted = KindOptions(namespace=namespace, fields=f"metadata.name={name}", form="metadata")
+        self._informer = Informer(gvk, self._wanted, self._settings)
         self._manager = manager
         self._name = name
         self._handler = handler
@@ -58,7 +65,7 @@ class NamedObjectSource:
         self._task: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
-        return f"{self._informer.gvk.group_kind} {self._name}"
+        return f"{self._gvk.group_kind} {self._name}"
 
     @property
     def last_error(self) -> Exception | None:
@@ -68,17 +75,20 @@ class NamedObjectSource:
     async def start(self, queue: WorkQueue[NN]) -> None:
         if self._task is None:
             self._queue = queue
-            self._informer.add_handler(self)
-            self._task = asyncio.create_task(self._follow(), name=f"source {self}")
+            # One that has stopped has forgotten its handlers for good, and may be ending still.
+            informer = self._informer = Informer(self._gvk, self._wanted, self._settings)
+            informer.add_handler(self)
+            self._task = asyncio.create_task(self._follow(informer), name=f"source {self}")
 
     async def wait_for_sync(self) -> None:
         """Raises what ends the watch for good."""
-        assert self._task is not None  # noqa: S101 - sources are started first
+        following = self._task
+        assert following is not None  # noqa: S101 - sources are started first
         synced = asyncio.create_task(self._informer.wait_for_sync())
         try:
-            await asyncio.wait({synced, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({synced, following}, return_when=asyncio.FIRST_COMPLETED)
             if not synced.done():
-                self._task.result()
+                following.result()
         finally:
             synced.cancel()
 
@@ -86,14 +96,27 @@ class NamedObjectSource:
         self._queue = None
         if self._task is not None:
             self._task.cancel()
+            self._task = None
+            self._informer.remove()
 
     def replay(self) -> None:
         for entry in list(self._informer.store.entries()):
             self.on_add(entry, initial=True)
 
-    async def _follow(self) -> None:
-        resource = await self._manager.mapper.resource(self._informer.gvk)
-        await self._informer.run(resource, self._manager.transport)
+    async def _follow(self, informer: Informer) -> None:
+        await informer.run(await self._resource(informer), self._manager.transport)
+
+    async def _resource(self, informer: Informer) -> Resource:
+        """Raises NoKindMatch."""
+        manager = self._manager
+        backoff = Backoff(manager.clock, manager.rng)
+        while True:
+            try:
+                return await manager.mapper.resource(self._gvk)
+            except (DiscoveryFailed, ApiError, TransportError) as error:
+                informer.cannot_start(error)
+                _log.warning("object cannot be followed yet", object=str(self), error=str(error))
+            await manager.clock.sleep(backoff.step())
 
     # -- what the informer calls ------------------------------------------------------------------------------
 

@@ -81,17 +81,18 @@ async def serve(manager: Manager, settings: WebhookSettings) -> WebhookServer | 
     if not settings.enabled:
         return None
     place = _place(settings)
-    client = manager.client(identity.MANAGER_WEBHOOK_CERT, gated=False)
     serving = None
     if settings.provided_certificates:
         _log.info("webhook certificates are provided", directory=str(settings.cert_dir))
     else:
-        serving = await bootstrap(client, place, manager.clock)
+        # Only here does a replica write that may not lead; nothing keeps this client.
+        serving = await bootstrap(manager.client(identity.MANAGER_WEBHOOK_CERT, gated=False), place, manager.clock)
     server = manager.serve_webhooks(WebhookOptions(host=settings.host, port=settings.port, cert_dir=settings.cert_dir))
     register(server, manager, deprecated_workload_types=settings.deprecated_workload_types)
     if serving is None:
         return server
-    follower = Follower(client, place, serving, manager.clock, manager.rng, reload=server.reload)
+    reader = manager.client(identity.MANAGER_WEBHOOK_CERT)
+    follower = Follower(reader, place, serving, manager.clock, manager.rng, reload=server.reload)
     declared, follower.on_news = controller.declare(manager, place, follower.wake)
     declared.complete(manager)
     # With the server: it has to renew certificates while caches are still filling.

@@ -8,12 +8,14 @@ Pure: the time is an argument. Keys come from the system's random source.
 Both are PEM, keys as PKCS#1, as the Go operator writes and reads them.
 """
 
+import hashlib
 import ipaddress
 import re
 import secrets
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
+from threading import Lock
 from typing import Final
 
 from cryptography import x509
@@ -83,7 +85,7 @@ def new_leaf(authority: KeyPair, dns_name: str, now: datetime, lifetime: timedel
         .public_key(key.public_key())
         .serial_number(_serial())
         .not_valid_before(issuer.not_valid_before_utc)
-        .not_valid_after(now + lifetime)
+        .not_valid_after(min(now + lifetime, issuer.not_valid_after_utc))
         .add_extension(x509.SubjectAlternativeName(names), critical=not subject.rdns)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
@@ -208,7 +210,7 @@ def unexpired(certificates: tuple[bytes, ...], at: datetime) -> tuple[bytes, ...
 
 def _fault_of_key(certificate: x509.Certificate, key: bytes, what: str) -> str:
     try:
-        public = _public_half(key)
+        public = _public_halves.of(key)
     except _UNREADABLE as error:
         return f"the key of {what} cannot be read: {_one_line(error)}"
     if public != certificate.public_key().public_bytes(*_PUBLIC):
@@ -216,10 +218,35 @@ def _fault_of_key(certificate: x509.Certificate, key: bytes, what: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=16)
-def _public_half(key: bytes) -> bytes:
-    """Of a private key, DER. Remembered, because reading a key checks it thoroughly: that takes 50 ms."""
-    return serialization.load_pem_private_key(key, None).public_key().public_bytes(*_PUBLIC)
+class _PublicHalves:
+    """Of private keys, DER. Remembered, because reading a key checks it thoroughly: that takes 50 ms.
+
+    By the digest of the key, so that a key that was retired is not kept in memory by this. Used by several threads.
+    """
+
+    MOST: Final = 16
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, key: bytes) -> bytes:
+        """Raises what reading an unreadable key raises."""
+        digest = hashlib.sha256(key).digest()
+        with self._lock:
+            found = self._known.get(digest)
+            if found is not None:
+                self._known.move_to_end(digest)
+                return found
+        found = serialization.load_pem_private_key(key, None).public_key().public_bytes(*_PUBLIC)
+        with self._lock:
+            self._known[digest] = found
+            while len(self._known) > self.MOST:
+                self._known.popitem(last=False)
+        return found
+
+
+_public_halves: Final = _PublicHalves()
 
 
 def _fault_of_time(certificate: x509.Certificate, at: datetime, what: str) -> str:

@@ -95,22 +95,27 @@ async def improved(
     *,
     trusted_for: float | None = None,
     replaced_for: float | None = None,
+    others: tuple[bytes, ...] = (),
 ) -> Stored:
-    """The Secret after the step that is due, see `rotation.decide`. Raises ApiError and TransportError."""
+    """The Secret after the step that is due, see `rotation.decide`. Raises ApiError and TransportError.
+
+    others: certificates that are trusted now; those that the Secret does not know are kept in it for a while.
+    """
     name, lifetimes = place.dns_name, place.lifetimes
     if stored is None:
-        others = await installed(client, place.objects)
-        bundle = await asyncio.to_thread(rotation.first, name, clock.now(), lifetimes, installed=others)
+        trusted = await installed(client, place.objects)
+        bundle = await asyncio.to_thread(rotation.first, name, clock.now(), lifetimes, installed=trusted)
         _log.info("webhook certificates made", secret=str(store.key))
         return await store.save(bundle, None)
-    decision = rotation.decide(
-        stored.bundle, name, clock.now(), lifetimes, trusted_for=trusted_for, replaced_for=replaced_for
-    )
-    if decision.step is Step.KEEP and stored.tidy:
+    found = rotation.adopted(stored.bundle, others, clock.now())
+    decision = rotation.decide(found, name, clock.now(), lifetimes, trusted_for=trusted_for, replaced_for=replaced_for)
+    if decision.step is Step.KEEP and stored.tidy and found == stored.bundle:
         return stored
-    others = await installed(client, place.objects) if decision.step is Step.REPLACE else ()
+    if found != stored.bundle:
+        _log.info("authorities that the Secret does not know stay trusted for a while", secret=str(store.key))
+    trusted = await installed(client, place.objects) if decision.step is Step.REPLACE else ()
     bundle = await asyncio.to_thread(
-        rotation.carry_out, decision.step, stored.bundle, name, clock.now(), lifetimes, installed=others
+        rotation.carry_out, decision.step, found, name, clock.now(), lifetimes, installed=trusted
     )
     saved = await store.save(bundle, stored)
     _log.info("webhook certificates changed", step=decision.step, why=decision.why, secret=str(store.key))

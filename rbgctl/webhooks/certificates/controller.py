@@ -3,6 +3,10 @@
 watches   the two CRDs and the webhook configuration, each by its name, metadata only; the Secret is polled
 pass      Secret -> what is due -> caBundles; the same whatever the key, and always from the Secret, never from memory
 
+Whom the API server trusts although the Secret does not know them, goes into the Secret first: somebody may have put
+another Secret there, and replicas that have not seen it yet still serve under the old authority.
+
+
 What a pass remembers is only since when something has been so: a new leader waits once more.
 """
 
@@ -23,9 +27,10 @@ from rbgctl.runtime.workqueue import WorkQueue
 from rbgctl.webhooks.certificates import rotation
 from rbgctl.webhooks.certificates.bootstrap import Place, Wake, improved
 from rbgctl.webhooks.certificates.bundles import CONFIGURATION, Trust
-from rbgctl.webhooks.certificates.publication import NotPublished, Publisher
+from rbgctl.webhooks.certificates.publication import NotPublished, Publisher, installed
 from rbgctl.webhooks.certificates.rotation import Bundle
 from rbgctl.webhooks.certificates.secret import SecretStore, Stored
+from rbgctl.webhooks.certificates.since import Since
 
 SYNC_KEY: Final = NN("", "webhook-cert-sync")
 """For everything that is no event of a CRD."""
@@ -61,21 +66,6 @@ class Nudge:
         self.press()
 
 
-class Since:
-    """Since when the same thing has been the case, on a monotonic clock."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._what: object = None
-        self._began = 0.0
-
-    def __call__(self, what: object, *, anew: bool = False) -> float | None:
-        """Seconds for which `what` has been seen without a break; None for nothing."""
-        if anew or what != self._what:
-            self._what, self._began = what, self._clock.monotonic()
-        return self._clock.monotonic() - self._began if what else None
-
-
 class CertificateReconciler:
     """See the module. wake_follower: called when the Secret was changed, for this process to follow at once."""
 
@@ -98,7 +88,13 @@ class CertificateReconciler:
         place, lifetimes = self._place, self._place.lifetimes
         store = SecretStore(ctx.live, ctx.live, place.secret)
         publisher = Publisher(ctx.live, ctx.live, place.objects, ctx.clock, conversion=place.conversion)
-        stored = await self._improved(ctx, store, await store.load(), None, None)
+        found = await store.load()
+        others = await self._trusted_now(ctx)
+        stored = await self._improved(ctx, store, found, None, None, others or ())
+        if others is None:
+            # What is not known must not be lost: this time trust is only added.
+            await publisher.publish(_trust(stored.bundle, keeps_others=True))
+            return Result(requeue_after=lifetimes.retry)
         changed = await publisher.publish(_trust(stored.bundle))
         following = stored.bundle.next_authority
         trusted_for = self._trusted(following and following.certificate, anew=bool(changed))
@@ -117,6 +113,14 @@ class CertificateReconciler:
         )
         return Result(requeue_after=min(max(decision.look_again.total_seconds(), lifetimes.retry), lifetimes.resync))
 
+    async def _trusted_now(self, ctx: Context) -> tuple[bytes, ...] | None:
+        """All certificates in the caBundles; None when some cannot be read: the others are repaired all the same."""
+        try:
+            return await installed(ctx.live, self._place.objects)
+        except (ApiError, TransportError) as error:
+            ctx.log.info("not every caBundle can be read", error=str(error))
+            return None
+
     async def _improved(
         self,
         ctx: Context,
@@ -124,17 +128,25 @@ class CertificateReconciler:
         stored: Stored | None,
         trusted_for: float | None,
         replaced_for: float | None,
+        others: tuple[bytes, ...] = (),
     ) -> Stored:
         after = await improved(
-            store, stored, ctx.live, self._place, ctx.clock, trusted_for=trusted_for, replaced_for=replaced_for
+            store,
+            stored,
+            ctx.live,
+            self._place,
+            ctx.clock,
+            trusted_for=trusted_for,
+            replaced_for=replaced_for,
+            others=others,
         )
         if after is not stored:
             self._wake_follower()
         return after
 
 
-def _trust(bundle: Bundle) -> Trust:
-    return Trust(bundle.trusted, bundle.ca_bundle)
+def _trust(bundle: Bundle, *, keeps_others: bool = False) -> Trust:
+    return Trust(bundle.trusted, bundle.ca_bundle, keeps_others=keeps_others)
 
 
 def declare(manager: Manager, place: Place, wake_follower: Wake) -> tuple[Builder, Wake]:

@@ -47,7 +47,10 @@ class Lifetimes:
 
     @property
     def settle(self) -> float:
-        """Seconds that API servers get to learn of a new caBundle before anything is served that needs it."""
+        """Seconds that API servers get to learn of a new caBundle before anything is served that needs it.
+
+        The leader waits that long before it signs with a new authority, each replica before it serves under one.
+        """
         return min(30.0, self.shortest.total_seconds() / 20)
 
     @property

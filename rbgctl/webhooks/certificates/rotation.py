@@ -14,6 +14,7 @@ Go operator expects them; the next and the previous authority are kept beside th
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from rbgctl.webhooks.certificates.authority import (
     KeyPair,
@@ -26,6 +27,9 @@ from rbgctl.webhooks.certificates.authority import (
     unexpired,
 )
 from rbgctl.webhooks.certificates.lifetimes import Lifetimes
+
+MOST_PREVIOUS: Final = 16
+"""Authorities that are taken over from caBundles, so that whoever fills these cannot fill the Secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +104,13 @@ def decide(
     fault = fault_of_authority(bundle.authority, now + lifetimes.authority_margin)
     if fault:
         return Decision(Step.ANNOUNCE, fault)
-    if leaf_ends < now + lifetimes.leaf_margin:
+    # One that ends with its authority cannot be bettered; another authority comes in time.
+    can_be_renewed = leaf_ends < authority_ends
+    if can_be_renewed and leaf_ends < now + lifetimes.leaf_margin:
         return Decision(Step.RENEW, f"the serving certificate is good until {leaf_ends:%Y-%m-%dT%H:%M:%SZ} only")
-    due = min(leaf_ends - lifetimes.leaf_margin, authority_ends - lifetimes.authority_margin) - now
+    due = authority_ends - lifetimes.authority_margin - now
+    if can_be_renewed:
+        due = min(due, leaf_ends - lifetimes.leaf_margin - now)
     if bundle.next_authority is not None:
         return Decision(Step.RETIRE, "the next authority cannot be used")
     if bundle.previous:
@@ -118,6 +126,17 @@ def first(dns_name: str, now: datetime, lifetimes: Lifetimes, *, installed: tupl
     authority = new_authority(now, lifetimes.authority)
     leaf = new_leaf(authority, dns_name, now, lifetimes.leaf)
     return Bundle(authority=authority, leaf=leaf, previous=unexpired(installed, now))
+
+
+def adopted(bundle: Bundle, installed: tuple[bytes, ...], now: datetime) -> Bundle:
+    """With authorities that are trusted though the bundle knows nothing of them: replicas may serve under them still.
+
+    They are previous ones from now on, and leave like these.
+    """
+    known = bundle.trusted
+    strangers = [c for c in unexpired(installed, now) if c not in known]
+    room = max(0, MOST_PREVIOUS - len(bundle.previous))
+    return replace(bundle, previous=(*bundle.previous, *strangers[:room])) if strangers[:room] else bundle
 
 
 def carry_out(

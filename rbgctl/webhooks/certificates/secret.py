@@ -72,6 +72,14 @@ def written(bundle: Bundle, key: NN, found: RawObject | None = None) -> RawObjec
     }
 
 
+async def load(reader: Reader, key: NN) -> Stored | None:
+    """What is stored now, None when there is no Secret. Raises ApiError and TransportError."""
+    try:
+        return read(await reader.get(SECRET, key))
+    except NotFound:
+        return None
+
+
 class SecretStore:
     """Reads and writes the one Secret; needs `get`, `create` and `update` only (RBAC-4)."""
 
@@ -81,11 +89,8 @@ class SecretStore:
         self.key = key
 
     async def load(self) -> Stored | None:
-        """None when there is no Secret."""
-        try:
-            return read(await self._reader.get(SECRET, self.key))
-        except NotFound:
-            return None
+        """See the function."""
+        return await load(self._reader, self.key)
 
     async def save(self, bundle: Bundle, instead_of: Stored | None) -> Stored:
         """Raises AlreadyExists or Conflict when somebody else was faster: what is there then counts."""

@@ -4,21 +4,26 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
-from unit.runtime.scripted import ScriptedServer, bookmark, event, obj, refused, watch
+from aiohttp import web
+from unit.runtime.scripted import Answer, ScriptedServer, answer, bookmark, broken, event, obj, refused, watch
 
 from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.runtime.config import ClusterConfig
-from rbgctl.runtime.errors import Forbidden
+from rbgctl.runtime.errors import Forbidden, TransportError
 from rbgctl.runtime.handler import enqueue_object
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.named_source import NamedObjectSource
 from rbgctl.runtime.predicate import on
 from rbgctl.runtime.ratelimit import controller_limiter
 from rbgctl.runtime.testing.asserts import eventually
+from rbgctl.runtime.testing.clocks import ManualClock
+from rbgctl.runtime.transport import MAX_RETRIES
 from rbgctl.runtime.workqueue import WorkQueue
 
 POD = GVK("", "v1", "Pod")
+THING = GVK("x.example.com", "v1", "Thing")
 
 
 @contextlib.asynccontextmanager
@@ -89,3 +94,65 @@ async def test_a_kind_that_nobody_knows_ends_the_wait() -> None:
             await asyncio.wait_for(source.wait_for_sync(), 10)
         source.stop()
         await manager.transport.close()
+
+
+class Restarting(ScriptedServer):
+    """Drops the first requests, refuses the next ones, and then serves one kind and an object of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outage = [broken()] * (MAX_RETRIES + 2) + [refused(503, "ServiceUnavailable")] * 2
+
+    def next_answer(self, request: web.Request) -> Answer:
+        if self.outage:
+            return self.outage.pop(0)
+        if request.path in {"/api", "/apis"}:
+            return refused(403, "Forbidden")
+        if request.path == "/apis/x.example.com/v1":
+            kinds = [{"kind": "Thing", "name": "things", "namespaced": True}]
+            return answer(200, orjson.dumps({"kind": "APIResourceList", "resources": kinds}))
+        found = obj("one", 5, kind="Thing") | {"apiVersion": THING.api_version}
+        return watch(event("ADDED", found), bookmark(5, end=True), then="hang")
+
+
+async def test_a_server_that_is_away_when_the_kind_is_looked_up_is_asked_again() -> None:
+    """CERT-15: the watch must not end for good with a connection that broke at the start."""
+    server = Restarting()
+    async with server.running():
+        manager = Manager(ClusterConfig(server.url), ManagerOptions(first_list_jitter=0.0), clock=ManualClock())
+        source = NamedObjectSource(manager, THING, "one", enqueue_object(), namespace="ns")
+        queue: WorkQueue[NN] = WorkQueue(manager.clock, controller_limiter(manager.rng))
+        await source.start(queue)
+        errors: list[Exception | None] = []
+        waiting = asyncio.create_task(source.wait_for_sync())
+        while not waiting.done():
+            errors.append(source.last_error)
+            await asyncio.sleep(0)
+        waiting.result()
+        assert any(isinstance(error, TransportError) for error in errors)  # it is known while it lasts
+        assert source.last_error is None
+        assert server.outage == []
+        assert (await asyncio.wait_for(queue.get(), 10))[0] == NN("ns", "one")
+        source.stop()
+        await manager.transport.close()
+
+
+async def test_one_that_was_stopped_can_be_started_again_and_hears_everything_once() -> None:
+    # CERT-15
+    async with following(event("ADDED", obj("one", 5)), bookmark(5, end=True)) as (server, source, queue):
+        await asyncio.wait_for(source.wait_for_sync(), 10)
+        queue.done((await asyncio.wait_for(queue.get(), 10))[0])
+        source.stop()
+        source.stop()
+        source.replay()
+        heard: list[str] = []
+        source._handler = lambda happened, _: heard.append(happened.verb)
+        server.answers(watch(event("ADDED", obj("one", 6)), bookmark(6, end=True), then="hang"))
+        again: WorkQueue[NN] = WorkQueue(source._manager.clock, controller_limiter(source._manager.rng))
+        await source.start(again)
+        await source.start(again)
+        await asyncio.wait_for(source.wait_for_sync(), 10)
+        await eventually(lambda: heard)
+        assert heard == ["create"]
+        assert [a.query["fieldSelector"] for a in server.asked] == ["metadata.name=one"] * 2
+        assert len(queue) == 0

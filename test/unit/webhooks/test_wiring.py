@@ -1,6 +1,8 @@
 """What a manager gets of webhooks, and what it is left without."""
 
 import asyncio
+import gc
+import weakref
 from pathlib import Path
 
 import orjson
@@ -9,6 +11,7 @@ from unit.runtime.tls import der, issue, served, write
 from unit.webhooks.certificates.objects_server import SECRET, ObjectsServer, running
 
 from rbgctl.api.kinds import RESOURCES
+from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.manager import Manager, ManagerOptions
 from rbgctl.runtime.rbac import PolicyRule
@@ -95,6 +98,26 @@ async def test_a_replica_that_does_not_lead_makes_certificates_and_serves_every_
             await made.live.create(
                 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": "b"}}
             )
+        await made.transport.close()
+
+
+async def test_nothing_that_runs_holds_a_client_that_writes_without_leading(tmp_path: Path) -> None:
+    """The gate is passed once, by the bootstrap."""
+    made_ungated: list[weakref.ref[LiveClient]] = []
+    async with running() as (server, _):
+        made = manager(server)
+        original = made.client
+
+        def client(product: str = "", *, gated: bool = True) -> LiveClient:
+            found = original(product, gated=gated)
+            if not gated:
+                made_ungated.append(weakref.ref(found))
+            return found
+
+        made.client = client  # type: ignore[method-assign]
+        assert await wiring.serve(made, settings(tmp_path)) is not None
+        gc.collect()
+        assert [ref() for ref in made_ungated] == [None]
         await made.transport.close()
 
 

@@ -1,11 +1,13 @@
 """The authority and the serving certificate, and how they are judged."""
 
+import gc
 import subprocess
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from unit.webhooks.certificates.made import NAME, NOW, TEN_YEARS, authority, leaf
@@ -13,6 +15,7 @@ from unit.webhooks.certificates.made import NAME, NOW, TEN_YEARS, authority, lea
 from rbgctl.runtime.testing.certificates import Authority
 from rbgctl.webhooks.certificates.authority import (
     KeyPair,
+    _public_halves,
     ends,
     fault_of_authority,
     fault_of_leaf,
@@ -141,12 +144,42 @@ def test_what_is_wrong_with_a_leaf_is_found_and_said(
     assert said in fault_of_leaf(serving, trusted.certificate, name, when)  # type: ignore[arg-type]
 
 
-def test_a_leaf_does_not_outlive_its_authority() -> None:
-    """CERT-4: both have to be good."""
+def test_a_new_leaf_does_not_outlive_its_authority() -> None:
+    """CERT-5."""
     short = authority("short", lives=timedelta(days=40))
-    long = leaf("short", by=short)
-    assert not fault_of_leaf(long, short.certificate, NAME, LATER)
-    assert fault_of_leaf(long, short.certificate, NAME, NOW + timedelta(days=41)).startswith("the authority is good")
+    assert ends(leaf("short", by=short).certificate) == ends(short.certificate)
+    lives = timedelta(days=39)
+    assert ends(leaf("short", by=short, lives=lives).certificate) == NOW + lives
+
+
+def test_a_leaf_is_no_good_once_its_authority_has_expired() -> None:
+    """CERT-4: both have to be good, also where another program made a leaf that lives longer."""
+    long = leaf()
+    key = serialization.load_pem_private_key(authority().key, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    found = parsed(authority())
+    made = x509.CertificateBuilder(
+        found.issuer, found.subject, found.public_key(), 1, found.not_valid_before_utc, NOW + timedelta(days=40)
+    )
+    for extension in found.extensions:
+        made = made.add_extension(extension.value, extension.critical)
+    short = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    assert not fault_of_leaf(long, short, NAME, LATER)
+    assert fault_of_leaf(long, short, NAME, NOW + timedelta(days=41)).startswith("the authority is good")
+
+
+def test_no_private_key_is_kept_by_what_is_remembered_of_it() -> None:
+    key = authority("retired").key
+    assert not fault_of_authority(authority("retired"), LATER)
+    assert [found for found in gc.get_referrers(key) if isinstance(found, dict | list | tuple)] == []
+    # Remembered all the same, and not for more keys than there are at once.
+    before = dict(_public_halves._known)
+    assert not fault_of_authority(authority("retired"), LATER)
+    assert _public_halves._known == before
+    for number in range(20):
+        assert not fault_of_leaf(leaf(), authority().certificate, NAME, LATER)
+        _public_halves.of(authority().key + b"\n" * number)
+    assert len(_public_halves._known) <= 16
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from rbgctl.webhooks.certificates.bootstrap import BootstrapFailed, Place, boots
 from rbgctl.webhooks.certificates.bundles import Objects, Trust, ca_bundles
 from rbgctl.webhooks.certificates.follower import Follower
 from rbgctl.webhooks.certificates.publication import NotPublished, Publisher
+from rbgctl.webhooks.certificates.rotation import Bundle
 from rbgctl.webhooks.certificates.secret import read, written
 
 assert START == NOW
@@ -214,10 +215,10 @@ def trust_everywhere(server: ObjectsServer, *pems: bytes) -> None:
         webhook["clientConfig"]["caBundle"] = value
 
 
-async def test_a_new_leaf_is_served_once_every_bundle_trusts_its_authority(
+async def test_a_new_leaf_is_served_once_every_bundle_has_trusted_its_authority_for_a_while(
     tmp_path: Path, manual_clock: ManualClock
 ) -> None:
-    """CERT-13: `get` is all it needs."""
+    """CERT-13: API servers need time to learn of it. `get` is all that a replica needs."""
     new = bundle("b")
     async with running() as (server, client):
         replica = Replica(client, tmp_path, manual_clock)
@@ -227,14 +228,55 @@ async def test_a_new_leaf_is_served_once_every_bundle_trusts_its_authority(
         trust_everywhere(server, authority().certificate, authority("b").certificate)
         server.objects[CRDS[1]]["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"] = ""
         assert not await replica.follower.look()
-        assert (replica.reloads, list(tmp_path.iterdir())) == (0, [])
         trust_everywhere(server, authority().certificate, authority("b").certificate)
+        assert not await replica.follower.look()
+        manual_clock.time += 29.0
+        trust_everywhere(server, authority().certificate)
+        assert not await replica.follower.look()
+        trust_everywhere(server, authority().certificate, authority("b").certificate)
+        assert not await replica.follower.look()
+        manual_clock.time += 29.0  # the wait has begun anew
+        assert not await replica.follower.look()
+        assert (replica.reloads, list(tmp_path.iterdir())) == (0, [])
+        manual_clock.time += 1.0
         assert await replica.follower.look()
         assert (tmp_path / "tls.crt").read_bytes() == new.leaf.certificate
         assert (replica.reloads, replica.follower.serving) == (1, new)
         assert await replica.follower.look()
         assert (replica.reloads, replica.news) == (1, 1)
         assert {a.method for a in server.asked} == {"GET"}
+
+
+@pytest.mark.parametrize("between", [bundle(), None, bundle("b", leaf=KeyPair(b"", b""))])
+async def test_trust_that_was_seen_for_an_earlier_secret_does_not_count(
+    tmp_path: Path, manual_clock: ManualClock, between: Bundle | None
+) -> None:
+    """CERT-13: nobody has looked at the bundles while the Secret said something else."""
+    async with running() as (server, client):
+        replica = Replica(client, tmp_path, manual_clock)
+        trust_everywhere(server, authority().certificate, authority("b").certificate)
+        server.put(SECRET, written(bundle("b"), SECRET_KEY))
+        assert not await replica.follower.look()
+        if between is None:
+            del server.objects[SECRET]
+        else:
+            server.put(SECRET, written(between, SECRET_KEY))
+        await replica.follower.look()
+        manual_clock.time += 3600.0
+        server.put(SECRET, written(bundle("b"), SECRET_KEY))
+        assert not await replica.follower.look()
+        manual_clock.time += 30.0
+        assert await replica.follower.look()
+
+
+async def test_another_leaf_of_the_same_authority_is_served_at_once(tmp_path: Path, manual_clock: ManualClock) -> None:
+    """CERT-13: API servers know the authority already."""
+    new = bundle(leaf=leaf(made=NOW + timedelta(days=1)))
+    async with running() as (server, client):
+        replica = Replica(client, tmp_path, manual_clock)
+        server.put(SECRET, written(new, SECRET_KEY))
+        assert await replica.follower.look()
+        assert (replica.reloads, replica.follower.serving) == (1, new)
 
 
 async def test_a_leaf_of_no_use_is_given_up_for_one_that_may_not_be_trusted_yet(

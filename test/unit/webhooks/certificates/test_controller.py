@@ -1,5 +1,6 @@
 """Passes of the leader, with the time in our hands."""
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,11 +24,13 @@ from rbgctl.machinery.gvk import NN
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.reconciler import Result
 from rbgctl.runtime.testing.clocks import START, ManualClock
+from rbgctl.webhooks.certificates.authority import fault_of_leaf
 from rbgctl.webhooks.certificates.bootstrap import Place
 from rbgctl.webhooks.certificates.bundles import CONVERTED, ca_bundles
 from rbgctl.webhooks.certificates.controller import SYNC_KEY, CertificateReconciler, Nudge
+from rbgctl.webhooks.certificates.follower import Follower
 from rbgctl.webhooks.certificates.lifetimes import Lifetimes
-from rbgctl.webhooks.certificates.rotation import Bundle
+from rbgctl.webhooks.certificates.rotation import MOST_PREVIOUS, Bundle, adopted
 from rbgctl.webhooks.certificates.secret import read, written
 
 assert START == NOW
@@ -41,14 +44,14 @@ class Leader:
         self.clock = ManualClock()
         self.woken = 0
         self._client = client
-        place = Place(
+        self.place = Place(
             secret=SECRET_KEY,
             dns_name=NAME,
             directory=Path("/nowhere"),
             conversion=STANZA,
             lifetimes=lifetimes or Lifetimes(),
         )
-        self._reconciler = CertificateReconciler(place, self.clock, self._wake)
+        self._reconciler = CertificateReconciler(self.place, self.clock, self._wake)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -82,15 +85,71 @@ async def test_every_pass_puts_everything_in_order_whatever_its_key(key: NN) -> 
         assert leader.woken == 0
 
 
-async def test_the_secret_counts_and_not_what_the_process_saw_when_it_started() -> None:
-    """CERT-13: another replica, or a Go operator, has made new certificates."""
+async def test_a_secret_of_somebody_else_counts_and_what_is_served_meanwhile_stays_trusted(tmp_path: Path) -> None:
+    """CERT-13: a Go operator or a restored backup; a replica serves the old leaf until it has seen the new Secret."""
+    old, new = authority().certificate, authority("b").certificate
+    async with running() as (server, client):
+        server.put(SECRET, written(bundle(), SECRET_KEY))
+        leader = Leader(client)
+        replica = Follower(
+            client,
+            replace(leader.place, directory=tmp_path),
+            bundle(),
+            leader.clock,
+            random.Random(1),
+            reload=lambda: None,
+        )
+        await leader.passes()
+        server.put(SECRET, written(bundle("b"), SECRET_KEY))
+        await leader.passes()
+        assert published(server) == {new + old}
+        assert stored(server) == bundle("b", previous=(old,))
+        assert leader.woken == 1
+        assert not fault_of_leaf(replica.serving.leaf, old, NAME, leader.clock.now())
+
+        for _ in range(60):
+            leader.clock.time += 60.0
+            if await replica.look():
+                break
+            assert published(server) == {new + old}
+        assert replica.serving.leaf == leaf("b")
+        leader.clock.time = 3599.0
+        await leader.passes()
+        assert published(server) == {new + old}
+        leader.clock.time = 3600.0
+        await leader.passes()
+        assert stored(server) == bundle("b")
+        assert published(server) == {new}
+        await leader.passes()
+        assert stored(server) == bundle("b")  # what has left does not come back
+
+
+async def test_while_a_bundle_cannot_be_read_trust_is_only_added() -> None:
+    """CERT-13, CERT-11: it may hold an authority that replicas serve under; the others are repaired all the same."""
+    old, new = authority().certificate, authority("b").certificate
     async with running() as (server, client):
         server.put(SECRET, written(bundle(), SECRET_KEY))
         leader = Leader(client)
         await leader.passes()
         server.put(SECRET, written(bundle("b"), SECRET_KEY))
+        server.refuses[CRDS[0]] = 1
+        assert await leader.passes() == Result(requeue_after=30.0)
+        assert published(server) == {new + old}
         await leader.passes()
-        assert published(server) == {authority("b").certificate}
+        assert stored(server).previous == (old,)
+        assert published(server) == {new + old}
+
+
+async def test_no_more_than_a_few_authorities_are_taken_over_from_ca_bundles() -> None:
+    """CERT-13: expired ones and serving certificates never; the Secret does not grow without end."""
+    foreign = [authority(f"foreign {n}").certificate for n in range(3)]
+    gone = authority("gone", made=NOW - timedelta(days=9), lives=timedelta(days=1)).certificate
+    offered = (gone, leaf("b").certificate, *foreign)
+    taken = adopted(bundle(), offered, NOW)
+    assert taken == bundle(previous=tuple(foreign))
+    assert adopted(taken, offered, NOW) == taken
+    full = bundle(previous=(foreign[0],) * MOST_PREVIOUS)
+    assert adopted(full, offered, NOW) == full
 
 
 async def test_after_an_error_it_is_tried_again_in_half_a_minute() -> None:
@@ -98,10 +157,10 @@ async def test_after_an_error_it_is_tried_again_in_half_a_minute() -> None:
     async with running() as (server, client):
         server.put(SECRET, written(bundle(), SECRET_KEY))
         leader = Leader(client)
-        server.refuses[CRDS[1]] = 5
+        server.refuses[CRDS[1]] = 6
         assert await leader.passes() == Result(requeue_after=30.0)
         assert ca_bundles(server.objects[CRDS[0]]) == [authority().certificate]
-        assert not any(a.path == CONFIGURATION for a in server.asked)
+        assert [path for _, path in server.writes()] == [CONVERTED[0]]
         del server.objects[CONFIGURATION]
         assert await leader.passes() == Result(requeue_after=30.0)
         server.refuses[SECRET] = 1

@@ -8,6 +8,7 @@ import pytest
 from unit.webhooks.certificates.made import LIFETIMES, NAME, NOW, authority, bundle, leaf
 
 from rbgctl.webhooks.certificates.authority import KeyPair, ends, fault_of_leaf
+from rbgctl.webhooks.certificates.follower import SOON
 from rbgctl.webhooks.certificates.lifetimes import ONE_YEAR, SIX_MONTHS, Lifetimes
 from rbgctl.webhooks.certificates.rotation import Bundle, Step, carry_out, decide, first
 
@@ -129,6 +130,19 @@ def test_a_leaf_is_renewed_although_the_next_authority_finds_no_trust() -> None:
     assert decide(waiting, NAME, late, SHORT).step is Step.RENEW
 
 
+def test_a_leaf_that_ends_with_its_authority_is_not_renewed_over_and_over() -> None:
+    """CERT-13: the next authority brings the next leaf, in time."""
+    lifetimes = Lifetimes(authority=timedelta(days=400), leaf=timedelta(days=3650))
+    made = first(NAME, NOW, lifetimes)
+    assert ends(made.leaf.certificate) == ends(made.authority.certificate)
+    found = decide(made, NAME, NOW, lifetimes)
+    assert (found.step, found.look_again) == (Step.KEEP, lifetimes.authority - lifetimes.authority_margin)
+    due = NOW + found.look_again + timedelta(minutes=1)
+    assert decide(made, NAME, due, lifetimes).step is Step.ANNOUNCE
+    announced = carry_out(Step.ANNOUNCE, made, NAME, due, lifetimes)
+    assert decide(announced, NAME, due, lifetimes, trusted_for=lifetimes.settle).step is Step.SWITCH
+
+
 def test_an_announced_authority_that_is_no_good_is_dropped() -> None:
     odd = bundle(next_authority=KeyPair(authority("b").certificate, b""))
     assert decide(odd, NAME, NOW, LIFETIMES, trusted_for=1e9).step is Step.RETIRE
@@ -166,8 +180,9 @@ def test_a_rotation_always_fits_into_what_is_left(leaf_days: float, authority_da
     """CERT-13: announce, settle, switch and every replica's next look end before the old certificates do."""
     it = Lifetimes(authority=timedelta(days=authority_days), leaf=timedelta(days=leaf_days))
     least = min(it.leaf_margin, it.authority_margin).total_seconds()
-    assert it.poll * 1.2 + it.settle + it.retry + it.resync < least
-    assert it.overlap > 3 * it.poll * 1.2 + it.settle
+    follows = 1.2 * (it.poll + min(it.poll, SOON)) + it.settle
+    assert it.resync + it.settle + it.retry + follows < least
+    assert it.overlap > follows + it.poll
     # A fresh certificate is not due.
     assert it.leaf_margin < it.leaf
     assert it.authority_margin < it.authority
