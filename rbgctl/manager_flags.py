@@ -332,8 +332,10 @@ def read(arguments: Sequence[str]) -> ManagerOptions:
     }
     values["watch_timeout"] = values.get("watch_timeout") or None
     values.update(_logging(line))
-    inert = tuple((f.name, f.inert) for f in FLAGS if f.inert and f.name in line.given)
-    return ManagerOptions(**values, without_effect=inert)
+    inert = [(f.name, f.inert) for f in FLAGS if f.inert and f.name in line.given]
+    if "kube-api-burst" in line.given and values.get("kube_api_qps", -1.0) < 0:
+        inert.append(("kube-api-burst", "requests are not limited here without --kube-api-qps"))
+    return ManagerOptions(**values, without_effect=tuple(inert))
 
 
 def _logging(line: CommandLine) -> dict[str, str]:

@@ -142,7 +142,6 @@ SELDOM: Final[Mapping[tuple[str, str, str], str]] = {
         for group, plural in _OWN
     },
     ("", "events", "patch"): "an event that repeats",
-    ("coordination.k8s.io", "leases", "watch"): "a replica that stands by for longer than a moment",
     (GROUP, "rolebasedgroupscalingadapters", "get"): "a change of replicas that an adapter may own is validated",
     ("", "pods", "patch"): "a new revision that leaves the pod as it is: its label",
     ("", "secrets", "update"): "webhook certificates are renewed",

@@ -6,6 +6,7 @@ A switch takes its value only after `=`. Reading ends at `--` and at the first w
 left over. The last mention of a flag wins.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,19 @@ TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 HELP: Final = frozenset({"h", "help"})
 
-_INT = re.compile(r"([+-]?)(0[xX]_?[0-9a-fA-F_]+|0[oO]_?[0-7_]+|0[bB]_?[01_]+|0_?[0-7_]+|[0-9]+)")
-_FLOAT = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf(inity)?|nan)", re.IGNORECASE)
+_INT = re.compile(
+    r"([+-]?)(?:0x(?P<hex>(_?[0-9a-f])+)|0b(?P<bin>(_?[01])+)|0o?(?P<oct>(_?[0-7])+)|(?P<dec>0|[1-9](_?[0-9])*))",
+    re.IGNORECASE | re.ASCII,
+)
+"""An integer literal; what follows a leading zero is octal."""
+_BASES: Final = {"hex": 16, "bin": 2, "oct": 8, "dec": 10}
+_DIGITS = "[0-9](_?[0-9])*"
+_HEX = "[0-9a-f](_?[0-9a-f])*"
+_FLOAT = re.compile(
+    rf"[+-]?({_DIGITS}\.?({_DIGITS})?|\.{_DIGITS})(e[+-]?{_DIGITS})?|[+-]?inf(inity)?|nan", re.IGNORECASE | re.ASCII
+)
+_HEX_FLOAT = re.compile(rf"[+-]?0x(_?{_HEX}\.?({_HEX})?|\.{_HEX})p[+-]?{_DIGITS}", re.IGNORECASE | re.ASCII)
+"""The exponent, of two, is never left out."""
 
 
 class UsageError(Exception):
@@ -112,19 +124,31 @@ def _int(text: str) -> int:
     match = _INT.fullmatch(text)
     if match is None:
         raise ValueError(text)
-    sign, digits = match.groups()
-    # Go reads a leading zero as octal; Python wants it said.
-    octal = len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567_"
-    value = int("0o" + digits[1:].lstrip("_") if octal else digits, 0)
-    if value >= 1 << 63:
+    digits, base = next((match[name], base) for name, base in _BASES.items() if match[name])
+    value = int(match[1] + digits.lstrip("_"), base)
+    if not -(1 << 63) <= value < 1 << 63:
         raise ValueError(text)
-    return -value if sign == "-" else value
+    return value
 
 
 def _float(text: str) -> float:
+    if _HEX_FLOAT.fullmatch(text):
+        return _finite(float.fromhex, text)
     if _FLOAT.fullmatch(text) is None:
         raise ValueError(text)
-    return float(text)
+    if text[-1].isalpha():  # inf or nan
+        return float(text)
+    return _finite(float, text)
+
+
+def _finite(convert: Callable[[str], float], text: str) -> float:
+    try:
+        value = convert(text.replace("_", ""))
+    except OverflowError:
+        raise ValueError(text) from None
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
 
 
 _READ: Final[Mapping[Kind, Callable[[str], Value]]] = {

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rbgctl.api import kinds
+from rbgctl.api import identity, kinds
 from rbgctl.machinery.gvk import GVK, RawObject
 from rbgctl.runtime.webhook_call import admission_path
 
-NAME: Final = "rbgs-validating-webhook-configuration"
-SERVICE: Final = "rbgs-webhook-service"
 ADVICE_TIMEOUT_SECONDS: Final = 2
 
 
@@ -45,7 +43,7 @@ def webhook_configuration(namespace: str) -> RawObject:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": NAME},
+        "metadata": {"name": identity.VALIDATING_WEBHOOK_CONFIGURATION},
         "webhooks": [webhook(entry, namespace) for entry in ENTRIES],
     }
 
@@ -55,7 +53,7 @@ def webhook(entry: Entry, namespace: str) -> dict[str, Any]:
     resource = kinds.resource(entry.kind)
     made: dict[str, Any] = {
         "admissionReviewVersions": ["v1"],
-        "clientConfig": {"service": {"name": SERVICE, "namespace": namespace, "path": entry.path}},
+        "clientConfig": {"service": {"name": identity.WEBHOOK_SERVICE, "namespace": namespace, "path": entry.path}},
         "failurePolicy": "Ignore" if entry.advisory else "Fail",
         "name": entry.name,
         "rules": [

@@ -54,7 +54,8 @@ class AuditLog:
                 if not line.endswith(b"\n"):
                     return
                 entry: dict[str, Any] = json.loads(line)
-                if entry["user"].get("username") != self._user:
+                # A watch counts once, when it ends.
+                if entry["user"].get("username") != self._user or entry["stage"] == "ResponseStarted":
                     continue
                 ref = entry.get("objectRef") or {}
                 yield Request(

@@ -19,12 +19,13 @@ from rbgctl.machinery.gvk import GVK, NN
 from rbgctl.playground.deployment import ManagerProcess, deploy
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.testing.envtest import LOOPBACK, EnvTest, free_port, new_namespace
-from rbgctl.runtime.testing.rights import Right, rights_used, unused_rights
+from rbgctl.runtime.testing.rights import Right, Use, rights_used, unused_rights
 from rbgctl.webhooks.configuration import webhook_configuration
 
 CRDS = Path(__file__).parents[2] / "config" / "crd" / "bases"
 ACCOUNT = f"system:serviceaccount:{rbac.NAMESPACE}:{rbac.SERVICE_ACCOUNT}"
 LEASE = GVK("coordination.k8s.io", "v1", "Lease")
+LEASE_WATCH = Use("coordination.k8s.io", "leases", "watch", identity.LEADER_ELECTION_LEASE)
 MEMBERS = "-member-"
 
 
@@ -109,7 +110,12 @@ async def live(env: EnvTest, admin: LiveClient) -> None:
     third = await replica(env, "third", "--shards=1")
     lease = NN(rbac.NAMESPACE, identity.LEADER_ELECTION_LEASE)
     led = await wait_for(admin, LEASE, lease, lambda o: bool(o["spec"].get("holderIdentity")))
+    before = env.audit_log.stat().st_size
     fourth = await replica(env, "fourth", "--shards=1")
+    # It says that it is ready before it has tried to lead for the first time.
+    async with asyncio.timeout(60):
+        while LEASE_WATCH not in rights_used(env.audit_log, ACCOUNT, before):  # noqa: ASYNC110 - the log is a file
+            await asyncio.sleep(0.2)
     await third.stop()
     await wait_for(
         admin,

@@ -242,6 +242,30 @@ async def test_an_overlay_renames_everything_and_every_reference(
     assert named["resourceNames"] == ["rbgs-webhook-cert"]
 
 
+async def test_an_overlay_of_the_components_takes_a_prefix_of_its_own(
+    bare: EnvTest, default: Rendered, tmp_path: Path
+) -> None:
+    """DEP-1: what config/default is put together from has no prefix in it, nor the namespace of an installation."""
+    shutil.copytree(CONFIG, tmp_path / "config")
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    components = [f"../config/{path}" for path in ("namespace", "crd/bases", "rbac/base", "webhook", "manager")]
+    content = {"namespace": "llm-ops", "namePrefix": "blue-", "resources": components}
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    found = await render(bare, overlay)
+
+    own = {name for kind, name in default if kind not in {"Namespace", "CustomResourceDefinition"}}
+    names = {name: name.replace("rbgs-", "blue-", 1) for name in own} | {"rbgs-system": "llm-ops"}
+    wanted = [_renamed(copy.deepcopy(obj), names) for obj in default.values()]
+    assert {(o["kind"], o["metadata"]["name"]): o for o in wanted} == found
+
+
+async def test_config_crd_alone_gives_the_crds_of_the_default_installation(bare: EnvTest, default: Rendered) -> None:
+    """DEP-1, API-22: kubectl apply -k config/crd never takes its conversion webhook away from an installation."""
+    crds = {key: obj for key, obj in default.items() if key[0] == "CustomResourceDefinition"}
+    assert await render(bare, CONFIG / "crd") == crds
+
+
 async def _versions(env: EnvTest) -> dict[str, str]:
     """uid/resourceVersion of all that config/default installs."""
     out = await kubectl(env, "get", "-k", str(CONFIG / "default"), "-o", "yaml")

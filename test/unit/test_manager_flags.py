@@ -76,6 +76,23 @@ def test_flags_of_the_go_operator_are_accepted_unchanged(name: str) -> None:
             assert getattr(ManagerOptions(), option) != value
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--kube-api-burst=40"], ["kube-api-burst"]),
+        (["--kube-api-burst=40", "--kube-api-qps=-1"], ["kube-api-burst"]),
+        (["--kube-api-burst=40", "--kube-api-qps=20"], []),
+        (["--kube-api-burst=40", "--kube-api-qps=0"], []),
+        (["--kube-api-burst=40", "--kube-api-qps=nan"], []),  # refused later, by check_flags
+        (["--kube-api-qps=20"], []),
+        ([], []),
+    ],
+)
+def test_a_burst_without_a_rate_is_said_to_have_no_effect(arguments: list[str], told: list[str]) -> None:
+    """It has one in the Go operator, whose rate is limited by default."""
+    assert [flag for flag, _ in read(arguments).without_effect] == told
+
+
 def test_the_table_above_is_whole() -> None:
     assert {flag.name for flag in FLAGS if not flag.ours} == set(GO)
 

@@ -1,6 +1,7 @@
 """Writes config/crd (`make manifests`); with --check only compares and fails on differences (`make verify`)."""
 
 import argparse
+import json
 import sys
 from functools import cache
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any, Final
 
 import yaml
 
+from rbgctl.api import identity
 from rbgctl.api.crd.definitions import DEFINITIONS, Definition, manifest
-from rbgctl.api.crd.references import REFERENCES
+from rbgctl.api.crd.references import REFERENCES, SERVICE_PATH, calls_service, neutral
 from rbgctl.api.kinds import GROUP
 
 _HEADER: Final = "# Made by `make manifests` from the models in rbgctl/api. Do not edit.\n"
+_KUSTOMIZATION: Final = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
 
 
 _Fast: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -27,19 +30,45 @@ class _Dumper(_Fast):  # type: ignore[misc]
 
 @cache
 def rendered() -> dict[str, str]:
-    """Text of every generated file by its path under config/crd."""
-    pages = {_path(d): _page(manifest(d)) for d in DEFINITIONS}
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": sorted(_path(d) for d in DEFINITIONS if d.reconciled),
+    """Text of every generated file by its path under config/crd.
+
+    bases/ has names without prefix and the namespace `system`, as every component of config/default (DEP-1). The folder
+    itself is for `kubectl apply -k config/crd`: the names are those of the default installation, so that an
+    installation of that kind keeps its conversion webhook.
+    """
+    pages = {_path(d): _page(neutral(manifest(d))) for d in DEFINITIONS}
+    component = {
+        **_KUSTOMIZATION,
+        "resources": sorted(_path(d).removeprefix("bases/") for d in DEFINITIONS if d.reconciled),
         "configurations": ["kustomizeconfig.yaml"],
     }
-    return {**pages, "kustomization.yaml": _page(kustomization), "kustomizeconfig.yaml": _page(REFERENCES)}
+    converted = sorted(_name(d) for d in DEFINITIONS if d.reconciled and calls_service(manifest(d)))
+    named = {
+        **_KUSTOMIZATION,
+        "namespace": identity.NAMESPACE,
+        "resources": ["bases"],
+        "patches": [_service_patch(name) for name in converted],
+    }
+    return {
+        **pages,
+        "bases/kustomization.yaml": _page(component),
+        "bases/kustomizeconfig.yaml": _page(REFERENCES),
+        "kustomization.yaml": _page(named),
+    }
 
 
 def _path(definition: Definition) -> str:
     return f"bases/{GROUP}_{definition.plural}.yaml"
+
+
+def _name(definition: Definition) -> str:
+    return f"{definition.plural}.{GROUP}"
+
+
+def _service_patch(crd: str) -> dict[str, Any]:
+    """No Service is there for a name reference to follow, and kustomize puts no prefix into CRDs."""
+    change = {"op": "replace", "path": f"{SERVICE_PATH}/name", "value": identity.WEBHOOK_SERVICE}
+    return {"target": {"kind": "CustomResourceDefinition", "name": crd}, "patch": json.dumps([change])}
 
 
 def _page(content: dict[str, Any]) -> str:

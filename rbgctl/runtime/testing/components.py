@@ -9,9 +9,12 @@ from rbgctl.runtime.testing.loopback import LOOPBACK
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
-    "omitStages": ["RequestReceived", "ResponseStarted"],
-    "rules": [{"level": "Metadata"}],
+    "rules": [
+        {"level": "Metadata", "verbs": ["watch"], "omitStages": ["RequestReceived"]},
+        {"level": "Metadata", "omitStages": ["RequestReceived", "ResponseStarted"]},
+    ],
 }
+"""One entry per request when it is done; a watch has one when it begins too, for its end may be minutes away."""
 SERVING_NAMES = (
     LOOPBACK,
     "localhost",

@@ -207,7 +207,7 @@ class EnvTest:
 
     @property
     def audit_log(self) -> Path:
-        """One JSON event per line for each finished request; only with `audit`."""
+        """One JSON event per line for each finished request and each watch that began; only with `audit`."""
         return self._layout.audit_log
 
     @property

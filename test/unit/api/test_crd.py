@@ -195,11 +195,11 @@ def test_no_kind_has_categories() -> None:  # API-20
 
 
 def test_kustomize_installs_the_reconciled_kinds() -> None:  # API-22 DEP-2 A1-4
-    listed = yaml.safe_load((CONFIG / "kustomization.yaml").read_text())["resources"]
-    assert [path.removeprefix("bases/workloads.x-k8s.io_").removesuffix(".yaml") for path in listed] == sorted(
+    listed = yaml.safe_load((CONFIG / "bases" / "kustomization.yaml").read_text())["resources"]
+    assert [path.removeprefix("workloads.x-k8s.io_").removesuffix(".yaml") for path in listed] == sorted(
         crd["spec"]["names"]["plural"] for kind, crd in CRDS.items() if kind not in {"Instance", "InstanceSet"}
     )
-    assert {path.name for path in (CONFIG / "bases").iterdir()} == {
+    assert {path.name for path in (CONFIG / "bases").glob("workloads*")} == {
         f"workloads.x-k8s.io_{crd['spec']['names']['plural']}.yaml" for crd in CRDS.values()
     }
 

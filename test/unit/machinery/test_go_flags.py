@@ -1,5 +1,6 @@
 """Command lines as Go reads them (02 §11.1)."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -36,6 +37,40 @@ READ = [
     (["-qps=2.5"], {"qps": 2.5}, ()),
     (["-qps", "-1"], {"qps": -1.0}, ()),
     (["-qps=1e2"], {"qps": 100.0}, ()),
+    *[
+        ([f"-n={text}"], {"n": number}, ())
+        for text, number in (
+            ("30_000", 30000),
+            ("-9223372036854775808", -(1 << 63)),
+            ("9223372036854775807", (1 << 63) - 1),
+            ("-0x8000000000000000", -(1 << 63)),
+            ("0_7", 7),
+            ("0o_7", 7),
+            ("0x_f", 15),
+            ("0B1_0", 2),
+            ("00", 0),
+            ("0", 0),
+            ("-0", 0),
+            ("+5", 5),
+        )
+    ],
+    *[
+        ([f"-qps={text}"], {"qps": number}, ())
+        for text, number in (
+            ("1_0", 10.0),
+            ("0x1p-2", 0.25),
+            ("-0X1P+2", -4.0),
+            ("0x_1.8p1", 3.0),
+            ("0x.8p0", 0.5),
+            ("0x1.p3", 8.0),
+            ("0x_1_2.3_4_5p+1_2", 74565.0),
+            ("1_23.50_0_0e+1_2", 1.235e14),
+            ("0x1p-1080", 0.0),
+            ("08.5", 8.5),
+            ("1.", 1.0),
+            ("+Infinity", math.inf),
+        )
+    ],
     (["-wait=2m0s"], {"wait": 120.0}, ()),
     (["-wait", "1h1m1s"], {"wait": 3661.0}, ()),
     (["-wait=300ms"], {"wait": 0.3}, ()),
@@ -63,9 +98,20 @@ REFUSED = [
     (["-on=maybe"], 'invalid value "maybe" for flag -on: want true or false'),
     (["-n=1.5"], 'invalid value "1.5" for flag -n'),
     (["-n=08"], 'invalid value "08" for flag -n'),
-    (["-n=9223372036854775808"], 'invalid value "9223372036854775808" for flag -n'),
     (["-n= 1"], 'invalid value " 1" for flag -n'),
-    (["-qps=1_0"], 'invalid value "1_0" for flag -qps'),
+    *[
+        ([f"-n={text}"], f'invalid value "{text}" for flag -n')
+        for text in ("9223372036854775808", "-9223372036854775809", "1__0", "_1", "1_", "0_", "0_8", "0b2", "0x", "٣")
+    ],
+    *[
+        ([f"-qps={text}"], f'invalid value "{text}" for flag -qps')
+        for text in ("1_.0", "._1", "1__0", "_1", "1_", "0x1.8", "0xp1", "0x1_p1", "0x1p_1", "0b1", "+nan", "٣")
+    ],
+    *[
+        ([f"-qps={text}"], f'invalid value "{text}" for flag -qps')  # more than a float64 holds
+        for text in ("1e400", "-1e400", "0x1p1024")
+    ],
+    (["-wait=٣s"], 'invalid value "٣s" for flag -wait'),
     (["-wait=5"], 'invalid value "5" for flag -wait: want a duration like'),
     (["-colour=green"], 'invalid value "green" for flag -colour'),
 ]
