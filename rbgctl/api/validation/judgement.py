@@ -139,11 +139,9 @@ def judge_group_update(
         return Judgement()
     errors: list[FieldError | str] = []
     tolerated: list[FieldError] = []
+    stored = rollout_budgets.Stored(old.group, group)
     for problem in rollout_budgets.rollouts(group):
-        if rollout_budgets.scaled_below_partition(problem, old.group, group):
-            tolerated.append(problem)
-        else:
-            errors.append(problem)
+        (tolerated if stored.scaled_below_partition(problem) else errors).append(problem)
     errors += adapters
     if not deprecated_types_enabled and (text := deprecated_types(group)):
         errors.append(text)
@@ -187,8 +185,11 @@ def _template_rules(group: RoleBasedGroup) -> list[FieldError]:
 def _spared(settled: Settled, old: RoleBasedGroup) -> Settled:
     """The same with the names of roles that were there before among what is tolerated. NAM-30"""
     kept = {role.name for role in old.roles}
-    named = [p for p in settled.refused if p.check in naming.NAMES and p.role in kept]
-    return Settled(tuple(p for p in settled.refused if p not in named), (*settled.tolerated, *named))
+    refused: list[FieldError] = []
+    tolerated = [*settled.tolerated]
+    for problem in settled.refused:
+        (tolerated if problem.check in naming.NAMES and problem.role in kept else refused).append(problem)
+    return Settled(tuple(refused), tuple(tolerated))
 
 
 # -- group sets --------------------------------------------------------------------------------------------------
@@ -212,11 +213,9 @@ def judge_set_update(old: SetView, new: SetView, *, deprecated_types_enabled: bo
     found = _set_rules(new)
     settled = _spared(settle(found, _set_rules(old) if found else ()), old.child.group)
     tolerated = [*settled.tolerated]
+    stored = rollout_budgets.Stored(old.child.group, new.child.group)
     for problem in settled.refused:
-        if rollout_budgets.scaled_below_partition(problem, old.child.group, new.child.group):
-            tolerated.append(problem)
-        else:
-            errors.append(problem)
+        (tolerated if stored.scaled_below_partition(problem) else errors).append(problem)
     warned = [*tolerated, *_set_template_rules(new)]
     return Judgement(errors, bounded([*map(str, warned), *_set_advice(new)]))
 

@@ -6,7 +6,6 @@ from typing import Any, Final
 from rbgctl.api.v1alpha2 import defaults
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
 from rbgctl.api.validation.problem import FieldError, shown
-from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.int_or_string import scaled
 
 PARTITION: Final = "partition"
@@ -47,20 +46,28 @@ def _rollout(path: str, role: RoleSpec, replicas: int) -> Iterator[FieldError]:
         yield FieldError(f"{path}.partition", text, role.name, PARTITION, replicas)
 
 
-def scaled_below_partition(problem: FieldError, old: RoleBasedGroup, new: RoleBasedGroup) -> bool:
-    """Whether this is a partition that only became too large because the role got fewer replicas. VLD-3
+class Stored:
+    """The roles that an update finds and those that it leaves behind, each looked up by name."""
 
-    Both ways of running instances take such a partition as the number of replicas. True as well when nothing of the
-    role changes: it must be possible to write anything else of the group afterwards.
-    """
-    before, after = old.role(problem.role), new.role(problem.role)
-    if problem.check != PARTITION or before is None or after is None:
-        return False
-    return _without_replicas(before) == _without_replicas(after)
+    def __init__(self, old: RoleBasedGroup, new: RoleBasedGroup) -> None:
+        self._old = _by_name(old)
+        self._new = _by_name(new)
+
+    def scaled_below_partition(self, problem: FieldError) -> bool:
+        """Whether this is a partition that only became too large because the role got fewer replicas. VLD-3
+
+        Both ways of running instances take such a partition as the number of replicas. True as well when nothing of
+        the role changes: it must be possible to write anything else of the group afterwards.
+        """
+        before, after = self._old.get(problem.role), self._new.get(problem.role)
+        if problem.check != PARTITION or before is None or after is None:
+            return False
+        return before == after.model_copy(update={"replicas": before.replicas})
 
 
-def _without_replicas(role: RoleSpec) -> RawObject:
-    return {key: value for key, value in role.dump().items() if key != "replicas"}
+def _by_name(group: RoleBasedGroup) -> dict[str, RoleSpec]:
+    """The first role of each name."""
+    return {role.name: role for role in reversed(group.roles)}
 
 
 def oversized(group: RoleBasedGroup) -> list[FieldError]:

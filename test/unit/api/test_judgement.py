@@ -1,6 +1,7 @@
 """What admission refuses, what it warns of, and that updates never become impossible."""
 
 import copy
+import time
 from typing import Any
 
 import pytest
@@ -580,3 +581,20 @@ def test_only_roles_on_a_cycle_are_named() -> None:  # VLD-25 RBG-64
     wanted = {"a": ["b"], "b": ["a", "c"], "c": ["d"], "d": ["e"], "e": ["d"], "f": ["a"], "g": []}
     judged = created(group(*(role(name, dependencies=targets) for name, targets in wanted.items())))
     assert [error.role for error in judged.errors if not isinstance(error, str)] == ["a", "b", "d", "e"]
+
+
+def test_thousands_of_roles_are_judged_in_time() -> None:
+    """Names that become too long and partitions that became too large, in every role: no role is searched for."""
+    count = 6000
+    strategy = rolling(partition=10)
+
+    def many(replicas: int) -> RawObject:
+        return group(*(role(f"r{n:05}" + "x" * 34, replicas=replicas, **strategy) for n in range(count)), name="n" * 20)
+
+    small, large = GroupView.of(many(9)), GroupView.of(many(11))
+    for old, new, said in ((small, large, "leads to pod name"), (large, small, "must be less than replicas")):
+        started = time.process_time()
+        judged = judge_group_update(old, new)
+        assert time.process_time() - started < 4  # seconds; it is below 1, and quadratic work takes far longer
+        assert judged.errors == []
+        assert said in judged.warnings[0]
