@@ -2,7 +2,8 @@
 
                           CREATE          UPDATE
     VAL-1 name            refuse          -
-    VAL-2, VAL-4          refuse          refuse, except VLD-3 and WH-8
+    VAL-2                 refuse          refuse, except what stays as it was, VLD-3 and WH-8
+    VAL-4                 refuse          refuse, except WH-8
     VAL-3 adapters        -               refuse (read by the caller)
     what the controllers  refuse          refuse what is new, warn of what was there before (see `ratchet`)
       would refuse
@@ -141,7 +142,7 @@ def judge_group_update(
     tolerated: list[FieldError] = []
     stored = rollout_budgets.Stored(old.group, group)
     for problem in rollout_budgets.rollouts(group):
-        (tolerated if stored.scaled_below_partition(problem) else errors).append(problem)
+        (tolerated if stored.tolerates(problem) else errors).append(problem)
     errors += adapters
     if not deprecated_types_enabled and (text := deprecated_types(group)):
         errors.append(text)
@@ -215,7 +216,7 @@ def judge_set_update(old: SetView, new: SetView, *, deprecated_types_enabled: bo
     tolerated = [*settled.tolerated]
     stored = rollout_budgets.Stored(old.child.group, new.child.group)
     for problem in settled.refused:
-        (tolerated if stored.scaled_below_partition(problem) else errors).append(problem)
+        (tolerated if stored.tolerates(problem) else errors).append(problem)
     warned = [*tolerated, *_set_template_rules(new)]
     return Judgement(errors, bounded([*map(str, warned), *_set_advice(new)]))
 

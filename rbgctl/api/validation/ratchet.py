@@ -5,7 +5,7 @@
 
 Problems are compared by what they are about, not by where they stand: a role may move in its list. One problem
 of the old object excuses one of the new. Rules of the Go
-operator's own webhook do not go through here: they hold on every write.
+operator's own webhook do not go through here.
 """
 
 from collections import Counter

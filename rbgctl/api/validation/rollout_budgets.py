@@ -53,16 +53,25 @@ class Stored:
         self._old = _by_name(old)
         self._new = _by_name(new)
 
-    def scaled_below_partition(self, problem: FieldError) -> bool:
-        """Whether this is a partition that only became too large because the role got fewer replicas. VLD-3
+    def tolerates(self, problem: FieldError) -> bool:
+        """Whether the update is not the one that brings in this problem of `rollouts`. VLD-3
 
-        Both ways of running instances take such a partition as the number of replicas. True as well when nothing of
-        the role changes: it must be possible to write anything else of the group afterwards.
+        True when nothing that the problem is about changes, whatever else does: it must be possible to write anything
+        else of the group. True as well for a partition that only became too large because the role got fewer
+        replicas; both ways of running instances take such a partition as the number of replicas.
         """
         before, after = self._old.get(problem.role), self._new.get(problem.role)
-        if problem.check != PARTITION or before is None or after is None:
+        if before is None or after is None:
             return False
-        return before == after.model_copy(update={"replicas": before.replicas})
+        if problem.check == PARTITION and before == after.model_copy(update={"replicas": before.replicas}):
+            return True
+        return before.replicas == after.replicas and _about(problem, before) == _about(problem, after)
+
+
+def _about(problem: FieldError, role: RoleSpec) -> object:
+    """What a problem is about besides replicas: the partition, or all of the rolling update."""
+    rolling = role.rollout_strategy.rolling_update if role.rollout_strategy else None
+    return rolling.partition if rolling and problem.check == PARTITION else rolling
 
 
 def _by_name(group: RoleBasedGroup) -> dict[str, RoleSpec]:

@@ -121,7 +121,7 @@ def upstream(errors: Any) -> list[str]:
 @searching
 @given(raw=groups)
 def test_an_update_of_labels_is_only_refused_by_rules_of_the_go_operator(raw: RawObject) -> None:
-    """VAL-2 and VAL-4 alone; of VAL-2 not even the partition (VLD-3). Nothing that can be stored is unreadable."""
+    """VAL-4 alone (roles of one name have no identity to compare). Nothing that can be stored is unreadable."""
     judged = judge_group_update(GroupView.of(raw), GroupView.of(labelled(raw)), deprecated_types_enabled=False)
     assert [str(error) for error in judged.errors] == upstream(judged.errors)
     assert not any(".partition: " in text and "must be less" in text for text in map(str, judged.errors))
