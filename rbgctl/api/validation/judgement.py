@@ -11,12 +11,12 @@
       VAL-22
     inert, deprecated     warn            warn
 
-A group that a set made is judged like an update: the set's template was judged when it was written.
+A group that a set made is judged like an update of the set's template, which was judged when it was written.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from rbgctl.api import kinds, names
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup
@@ -31,6 +31,7 @@ from rbgctl.api.validation.pod_templates import missing_templates, role_template
 from rbgctl.api.validation.problem import FieldError, aggregate, shown
 from rbgctl.api.validation.ratchet import Settled, settle
 from rbgctl.api.validation.role_patterns import has_roles, instance_shapes, patterns
+from rbgctl.api.validation.shapes import mapping
 from rbgctl.api.validation.wording import bounded
 from rbgctl.api.validation.workload_kinds import deprecated_types
 from rbgctl.machinery.dns_label import dns_label_problem
@@ -72,9 +73,11 @@ class GroupView:
 
     @property
     def made_by_set(self) -> bool:
-        """Whether a group set controls it."""
+        """Whether it says that a group set controls it."""
         owner = self.group.metadata.controller_ref
-        return owner is not None and owner.kind == kinds.KIND_GROUP_SET
+        if owner is None or owner.kind != kinds.KIND_GROUP_SET:
+            return False
+        return owner.api_version.partition("/")[0] == kinds.GROUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,11 @@ class SetView:
 
     @classmethod
     def of(cls, raw: RawObject) -> "SetView":
-        metadata, spec = _mapping(raw.get("metadata")), _mapping(raw.get("spec"))
+        metadata, spec = mapping(raw.get("metadata")), mapping(raw.get("spec"))
         replicas = spec.get("replicas")
         count = replicas if isinstance(replicas, int) else 1
         name = str(metadata.get("name") or "")
-        template = _mapping(spec.get("groupTemplate"))
+        template = mapping(spec.get("groupTemplate"))
         group: RawObject = {
             "metadata": {
                 "name": names.child_group_name(name, max(count - 1, 0)),
@@ -103,28 +106,29 @@ class SetView:
         }
         if "spec" in template:
             group["spec"] = template["spec"]
-        given = _mapping(metadata.get("annotations"))
+        given = mapping(metadata.get("annotations"))
         own = {key: value for key, value in given.items() if isinstance(value, str)}
         return cls(raw, name, count, GroupView.of(group), own)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 # -- groups ------------------------------------------------------------------------------------------------------
 
 
-def judge_group_create(view: GroupView, *, deprecated_types_enabled: bool = True) -> Judgement:
-    """A new group: nothing is accepted that its controller would not act on."""
+def judge_group_create(
+    view: GroupView, *, deprecated_types_enabled: bool = True, owner: SetView | None = None
+) -> Judgement:
+    """A new group: nothing is accepted that its controller would not act on.
+
+    owner: the set that really controls it; what is wrong with its template is not held against the group.
+    """
     group = view.group
     errors: list[FieldError | str] = [*naming.group_label(group), *rollout_budgets.rollouts(group)]
     if not deprecated_types_enabled and (text := deprecated_types(group)):
         errors.append(text)
     strict = [*_new_rules(view), *_template_rules(group)]
-    if view.made_by_set:
-        return Judgement(errors, bounded([*map(str, strict), *group_advice(group)]))
-    return Judgement([*errors, *strict], bounded(group_advice(group)))
+    template = [*_new_rules(owner.child), *_template_rules(owner.child.group)] if owner else []
+    settled = settle(strict, template)
+    return Judgement([*errors, *settled.refused], bounded([*map(str, settled.tolerated), *group_advice(group)]))
 
 
 def judge_group_update(
@@ -159,7 +163,7 @@ def adapter_questions(old: GroupView, new: GroupView) -> list[Contested]:
 
 def _only_leaving(old: RawObject, new: RawObject) -> bool:
     """An object that is being deleted, and whose spec stays as it is, can always be written. WH-8"""
-    return bool(_mapping(new.get("metadata")).get("deletionTimestamp")) and old.get("spec") == new.get("spec")
+    return bool(mapping(new.get("metadata")).get("deletionTimestamp")) and old.get("spec") == new.get("spec")
 
 
 def _new_rules(view: GroupView) -> list[FieldError]:
