@@ -15,6 +15,7 @@ from rbgctl.api.validation import companions, judgement
 from rbgctl.api.validation.adapter_guard import Contested
 from rbgctl.api.validation.judgement import GroupView, Judgement, SetView
 from rbgctl.api.validation.problem import FieldError
+from rbgctl.api.validation.shapes import mapping
 from rbgctl.api.validation.wording import bounded
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.admission import OK, AdmissionRequest, Denied, Validator, Verdict
@@ -44,12 +45,10 @@ Advice = Callable[[RawObject, RawObject | None], Iterator[str]]
 class AdapterGuard:
     """Replicas of a role change only together with its scaling adapter (VAL-3).
 
-    cached: may be a reader whose cache is not filled yet; then `live` is asked. live: asked once more before anything
-    is refused, because a cache may not show yet what the adapter was just set to.
+    live: reads what is stored, because a cache may not show yet what the adapter was just set to.
     """
 
-    def __init__(self, cached: Reader, live: Reader) -> None:
-        self._cached = cached
+    def __init__(self, live: Reader) -> None:
         self._live = live
 
     async def problems(self, questions: list[Contested]) -> list[FieldError]:
@@ -58,17 +57,6 @@ class AdapterGuard:
         return [problem for problem in found if problem is not None]
 
     async def _problem(self, question: Contested) -> FieldError | None:
-        try:
-            adapter = await self._cached.get(kinds.SCALING_ADAPTER, question.adapter)
-        except CacheNotSynced:
-            return await self._judged_live(question)
-        except _NO_ADAPTER:
-            return None
-        except (ApiError, TransportError) as error:
-            raise Unreadable(question, error) from error
-        return await self._judged_live(question) if question.problem(adapter) is not None else None
-
-    async def _judged_live(self, question: Contested) -> FieldError | None:
         try:
             return question.problem(await self._live.get(kinds.SCALING_ADAPTER, question.adapter))
         except _NO_ADAPTER:
@@ -95,12 +83,30 @@ class Unreadable(Exception):
 class GroupValidator:
     """Of RoleBasedGroups (WH-4, VAL-1 to VAL-5, and what the group controller would refuse)."""
 
-    def __init__(self, guard: AdapterGuard, *, deprecated_types_enabled: bool = True) -> None:
-        self._guard = guard
+    def __init__(self, live: Reader, *, deprecated_types_enabled: bool = True) -> None:
+        self._live = live
+        self._guard = AdapterGuard(live)
         self._deprecated = deprecated_types_enabled
 
     async def validate_create(self, request: AdmissionRequest, new: RawObject) -> Verdict:
-        return _verdict(judgement.judge_group_create(GroupView.of(new), deprecated_types_enabled=self._deprecated))
+        view = GroupView.of(new)
+        judged = judgement.judge_group_create(view, deprecated_types_enabled=self._deprecated)
+        if not judged.errors or (owner := await self._owner(request, view)) is None:
+            return _verdict(judged)
+        return _verdict(judgement.judge_group_create(view, deprecated_types_enabled=self._deprecated, owner=owner))
+
+    async def _owner(self, request: AdmissionRequest, view: GroupView) -> SetView | None:
+        """The set that controls a group, when there is one: everybody can write an owner reference."""
+        claimed = view.group.metadata.controller_ref
+        if claimed is None or not view.made_by_set:
+            return None
+        try:
+            found = await self._live.get(kinds.ROLE_BASED_GROUP_SET, NN(request.namespace, claimed.name))
+        except (ApiError, TransportError, NoKindMatch) as error:
+            _log.info("group set not read, so the group is judged without it", set=claimed.name, error=str(error))
+            return None
+        real = bool(claimed.uid) and mapping(found.get("metadata")).get("uid") == claimed.uid
+        return SetView.of(found) if real else None
 
     async def validate_update(self, request: AdmissionRequest, old: RawObject, new: RawObject) -> Verdict:
         before, after = GroupView.of(old), GroupView.of(new)
@@ -169,22 +175,18 @@ class Adviser:
         return OK
 
 
-def validators(
-    cached: Reader, live: Reader, *, deprecated_types_enabled: bool = True
-) -> Mapping[GVK, Validator[RawObject]]:
+def validators(live: Reader, *, deprecated_types_enabled: bool = True) -> Mapping[GVK, Validator[RawObject]]:
     """One validator per kind with an entry in the webhook configuration.
 
-    cached, live: readers of scaling adapters and groups. deprecated_types_enabled: flag
+    live: reads scaling adapters, groups and group sets as they are stored. deprecated_types_enabled: flag
     --enable-deprecated-workload-types (DW-7).
     """
     return {
-        kinds.ROLE_BASED_GROUP: GroupValidator(
-            AdapterGuard(cached, live), deprecated_types_enabled=deprecated_types_enabled
-        ),
+        kinds.ROLE_BASED_GROUP: GroupValidator(live, deprecated_types_enabled=deprecated_types_enabled),
         kinds.ROLE_BASED_GROUP_SET: GroupSetValidator(deprecated_types_enabled=deprecated_types_enabled),
-        kinds.COORDINATED_POLICY: Adviser(companions.policy_advice, cached),
-        kinds.SCALING_ADAPTER: Adviser(companions.adapter_advice, cached),
-        kinds.WARMUP: Adviser(companions.warmup_advice, cached),
+        kinds.COORDINATED_POLICY: Adviser(companions.policy_advice, live),
+        kinds.SCALING_ADAPTER: Adviser(companions.adapter_advice, live),
+        kinds.WARMUP: Adviser(companions.warmup_advice, live),
     }
 
 

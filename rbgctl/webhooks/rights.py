@@ -11,6 +11,7 @@ from rbgctl.webhooks.certificates.bundles import CONVERTED
 
 CLUSTER_RULES: Final = (
     PolicyRule(kinds.GROUP, "rolebasedgroups", ("get",)),
+    PolicyRule(kinds.GROUP, "rolebasedgroupsets", ("get",)),
     PolicyRule(kinds.GROUP, "rolebasedgroupscalingadapters", ("get",)),
     PolicyRule("apiextensions.k8s.io", "customresourcedefinitions", (*READ, "patch"), CONVERTED),
     PolicyRule(

@@ -117,6 +117,6 @@ def register(server: WebhookServer, manager: Manager, *, deprecated_workload_typ
     They read live: webhooks have to answer before caches are filled, and in every namespace.
     """
     serve_conversion(server)
-    made = validators(manager.live, manager.live, deprecated_types_enabled=deprecated_workload_types)
+    made = validators(manager.live, deprecated_types_enabled=deprecated_workload_types)
     for gvk, validator in made.items():
         serve_kind(server, gvk, validator=validator)

@@ -30,7 +30,7 @@ async def admission_server(directory: Path, *, deprecated_types_enabled: bool = 
         server = WebhookServer(options, registry=Registry())
         serve_conversion(server)
         live = env.client()
-        table = validators(live, live, deprecated_types_enabled=deprecated_types_enabled)
+        table = validators(live, deprecated_types_enabled=deprecated_types_enabled)
         for kind, validator in table.items():
             serve_kind(server, kind, validator=validator)
         serving = asyncio.create_task(server.run())

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rbgctl.api import kinds
 from rbgctl.api.validation.problem import shown
+from rbgctl.api.validation.shapes import mapping
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.int_or_string import scaled
 
@@ -24,21 +25,21 @@ def policy_advice(policy: RawObject, group: RawObject | None) -> Iterator[str]:
         yield f'metadata.name: no RoleBasedGroup "{name}" exists here; a policy needs the name of its group'
     elif group is None:
         yield f'spec.targetRoleBasedGroup.name: no RoleBasedGroup "{shown(group_of(policy))}" exists here'
-    for index, entry in enumerate(_list(_map(policy.get("spec")).get("policies"))):
-        path, rule = f"spec.policies[{index}]", _map(entry)
+    for index, entry in enumerate(_list(mapping(policy.get("spec")).get("policies"))):
+        path, rule = f"spec.policies[{index}]", mapping(entry)
         named = [name for name in _list(rule.get("roles")) if isinstance(name, str)]
         for name, times in Counter(named).items():
             if group is not None and name not in roles:
                 yield f'{path}.roles: the group has no role "{shown(name)}"'
             if times > 1:
                 yield f'{path}.roles: "{shown(name)}" is named more than once'
-        strategy = _map(rule.get("strategy"))
+        strategy = mapping(rule.get("strategy"))
         if not strategy.get("scaling") and not strategy.get("rollingUpdate"):
             yield f"{path}.strategy: is empty, the rule has no effect"
         if strategy.get("scaling") is not None:
-            yield from _scaling_skew(f"{path}.strategy.scaling.maxSkew", _map(strategy["scaling"]).get("maxSkew"))
+            yield from _scaling_skew(f"{path}.strategy.scaling.maxSkew", mapping(strategy["scaling"]).get("maxSkew"))
         if strategy.get("rollingUpdate") is not None:
-            yield from _rolling(f"{path}.strategy.rollingUpdate", _map(strategy["rollingUpdate"]), len(set(named)))
+            yield from _rolling(f"{path}.strategy.rollingUpdate", mapping(strategy["rollingUpdate"]), len(set(named)))
 
 
 def _scaling_skew(path: str, value: Any) -> Iterator[str]:
@@ -78,8 +79,8 @@ def _rolling(path: str, rolling: Mapping[str, Any], roles: int) -> Iterator[str]
 
 def adapter_advice(adapter: RawObject, group: RawObject | None) -> Iterator[str]:
     """Warnings about a RoleBasedGroupScalingAdapter. ADP-20"""
-    spec = _map(adapter.get("spec"))
-    target = _map(spec.get("scaleTargetRef"))
+    spec = mapping(adapter.get("spec"))
+    target = mapping(spec.get("scaleTargetRef"))
     wanted, role = str(target.get("name") or ""), str(target.get("role") or "")
     replicas = spec.get("replicas")
     if isinstance(replicas, int) and replicas < 0:
@@ -89,53 +90,49 @@ def adapter_advice(adapter: RawObject, group: RawObject | None) -> Iterator[str]
         return
     if role not in role_names(group):
         yield f'spec.scaleTargetRef.role: the group has no role "{shown(role)}"'
-    uid = _map(group.get("metadata")).get("uid")
-    owners = [_map(owner) for owner in _list(_map(adapter.get("metadata")).get("ownerReferences"))]
+    uid = mapping(group.get("metadata")).get("uid")
+    owners = [mapping(owner) for owner in _list(mapping(adapter.get("metadata")).get("ownerReferences"))]
     if not any(owner.get("uid") == uid for owner in owners):
         yield "metadata.ownerReferences: not made by the group, never bound; set scalingAdapter.enable on the role"
 
 
 def warmup_advice(warmup: RawObject, group: RawObject | None) -> Iterator[str]:
     """Warnings about a RoleBasedGroupWarmup. WRM-16, WRM-17"""
-    target = _map(warmup.get("spec")).get("targetRoleBasedGroup")
+    target = mapping(warmup.get("spec")).get("targetRoleBasedGroup")
     if not isinstance(target, dict):
         return
     if group is None:
         name = shown(str(target.get("name") or ""))
         yield f'spec.targetRoleBasedGroup.name: no RoleBasedGroup "{name}" exists here'
         return
-    for role in _map(target.get("roles")):
+    for role in mapping(target.get("roles")):
         if role not in role_names(group):
             yield f'spec.targetRoleBasedGroup.roles: the group has no role "{shown(role)}"'
 
 
 def group_of(obj: RawObject) -> str:
     """Name of the group that a companion is about; empty when it is about none."""
-    spec = _map(obj.get("spec"))
+    spec = mapping(obj.get("spec"))
     match obj.get("kind"):
         case kinds.KIND_COORDINATED_POLICY:
-            return str(_map(spec.get("targetRoleBasedGroup")).get("name") or name_of(obj))
+            return str(mapping(spec.get("targetRoleBasedGroup")).get("name") or name_of(obj))
         case kinds.KIND_SCALING_ADAPTER:
-            return str(_map(spec.get("scaleTargetRef")).get("name") or "")
+            return str(mapping(spec.get("scaleTargetRef")).get("name") or "")
         case kinds.KIND_WARMUP:
-            return str(_map(spec.get("targetRoleBasedGroup")).get("name") or "")
+            return str(mapping(spec.get("targetRoleBasedGroup")).get("name") or "")
         case _:
             return ""
 
 
 def name_of(obj: RawObject) -> str:
     """metadata.name of an object of any shape."""
-    return str(_map(obj.get("metadata")).get("name") or "")
+    return str(mapping(obj.get("metadata")).get("name") or "")
 
 
 def role_names(group: RawObject | None) -> set[str]:
     """Names of the roles of a group of any shape."""
-    roles = _list(_map(_map(group).get("spec")).get("roles"))
-    return {str(_map(role).get("name")) for role in roles}
-
-
-def _map(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    roles = _list(mapping(mapping(group).get("spec")).get("roles"))
+    return {str(mapping(role).get("name")) for role in roles}
 
 
 def _list(value: Any) -> list[Any]:

@@ -2,7 +2,8 @@
 
                           CREATE          UPDATE
     VAL-1 name            refuse          -
-    VAL-2, VAL-4          refuse          refuse, except VLD-3 and WH-8
+    VAL-2                 refuse          refuse, except what stays as it was, VLD-3 and WH-8
+    VAL-4                 refuse          refuse, except WH-8
     VAL-3 adapters        -               refuse (read by the caller)
     what the controllers  refuse          refuse what is new, warn of what was there before (see `ratchet`)
       would refuse
@@ -10,12 +11,12 @@
       VAL-22
     inert, deprecated     warn            warn
 
-A group that a set made is judged like an update: the set's template was judged when it was written.
+A group that a set made is judged like an update of the set's template, which was judged when it was written.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from rbgctl.api import kinds, names
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup
@@ -31,6 +32,7 @@ from rbgctl.api.validation.pod_templates import missing_templates, role_template
 from rbgctl.api.validation.problem import FieldError, aggregate, shown
 from rbgctl.api.validation.ratchet import Settled, settle
 from rbgctl.api.validation.role_patterns import has_roles, instance_shapes, patterns
+from rbgctl.api.validation.shapes import mapping
 from rbgctl.api.validation.wording import bounded
 from rbgctl.api.validation.workload_kinds import deprecated_types
 from rbgctl.machinery.dns_label import dns_label_problem
@@ -72,9 +74,11 @@ class GroupView:
 
     @property
     def made_by_set(self) -> bool:
-        """Whether a group set controls it."""
+        """Whether it says that a group set controls it."""
         owner = self.group.metadata.controller_ref
-        return owner is not None and owner.kind == kinds.KIND_GROUP_SET
+        if owner is None or owner.kind != kinds.KIND_GROUP_SET:
+            return False
+        return owner.api_version.partition("/")[0] == kinds.GROUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +93,11 @@ class SetView:
 
     @classmethod
     def of(cls, raw: RawObject) -> "SetView":
-        metadata, spec = _mapping(raw.get("metadata")), _mapping(raw.get("spec"))
+        metadata, spec = mapping(raw.get("metadata")), mapping(raw.get("spec"))
         replicas = spec.get("replicas")
         count = replicas if isinstance(replicas, int) else 1
         name = str(metadata.get("name") or "")
-        template = _mapping(spec.get("groupTemplate"))
+        template = mapping(spec.get("groupTemplate"))
         group: RawObject = {
             "metadata": {
                 "name": names.child_group_name(name, max(count - 1, 0)),
@@ -103,28 +107,29 @@ class SetView:
         }
         if "spec" in template:
             group["spec"] = template["spec"]
-        given = _mapping(metadata.get("annotations"))
+        given = mapping(metadata.get("annotations"))
         own = {key: value for key, value in given.items() if isinstance(value, str)}
         return cls(raw, name, count, GroupView.of(group), own)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 # -- groups ------------------------------------------------------------------------------------------------------
 
 
-def judge_group_create(view: GroupView, *, deprecated_types_enabled: bool = True) -> Judgement:
-    """A new group: nothing is accepted that its controller would not act on."""
+def judge_group_create(
+    view: GroupView, *, deprecated_types_enabled: bool = True, owner: SetView | None = None
+) -> Judgement:
+    """A new group: nothing is accepted that its controller would not act on.
+
+    owner: the set that really controls it; what is wrong with its template is not held against the group.
+    """
     group = view.group
     errors: list[FieldError | str] = [*naming.group_label(group), *rollout_budgets.rollouts(group)]
     if not deprecated_types_enabled and (text := deprecated_types(group)):
         errors.append(text)
     strict = [*_new_rules(view), *_template_rules(group)]
-    if view.made_by_set:
-        return Judgement(errors, bounded([*map(str, strict), *group_advice(group)]))
-    return Judgement([*errors, *strict], bounded(group_advice(group)))
+    template = [*_new_rules(owner.child), *_template_rules(owner.child.group)] if owner else []
+    settled = settle(strict, template)
+    return Judgement([*errors, *settled.refused], bounded([*map(str, settled.tolerated), *group_advice(group)]))
 
 
 def judge_group_update(
@@ -140,11 +145,9 @@ def judge_group_update(
         return Judgement()
     errors: list[FieldError | str] = []
     tolerated: list[FieldError] = []
+    stored = rollout_budgets.Stored(old.group, group)
     for problem in rollout_budgets.rollouts(group):
-        if rollout_budgets.scaled_below_partition(problem, old.group, group):
-            tolerated.append(problem)
-        else:
-            errors.append(problem)
+        (tolerated if stored.tolerates(problem) else errors).append(problem)
     errors += adapters
     if not deprecated_types_enabled and (text := deprecated_types(group)):
         errors.append(text)
@@ -161,7 +164,7 @@ def adapter_questions(old: GroupView, new: GroupView) -> list[Contested]:
 
 def _only_leaving(old: RawObject, new: RawObject) -> bool:
     """An object that is being deleted, and whose spec stays as it is, can always be written. WH-8"""
-    return bool(_mapping(new.get("metadata")).get("deletionTimestamp")) and old.get("spec") == new.get("spec")
+    return bool(mapping(new.get("metadata")).get("deletionTimestamp")) and old.get("spec") == new.get("spec")
 
 
 def _new_rules(view: GroupView) -> list[FieldError]:
@@ -189,8 +192,11 @@ def _template_rules(group: RoleBasedGroup) -> list[FieldError]:
 def _spared(settled: Settled, old: RoleBasedGroup) -> Settled:
     """The same with the names of roles that were there before among what is tolerated. NAM-30"""
     kept = {role.name for role in old.roles}
-    named = [p for p in settled.refused if p.check in naming.NAMES and p.role in kept]
-    return Settled(tuple(p for p in settled.refused if p not in named), (*settled.tolerated, *named))
+    refused: list[FieldError] = []
+    tolerated = [*settled.tolerated]
+    for problem in settled.refused:
+        (tolerated if problem.check in naming.NAMES and problem.role in kept else refused).append(problem)
+    return Settled(tuple(refused), tuple(tolerated))
 
 
 # -- group sets --------------------------------------------------------------------------------------------------
@@ -214,11 +220,9 @@ def judge_set_update(old: SetView, new: SetView, *, deprecated_types_enabled: bo
     found = _set_rules(new)
     settled = _spared(settle(found, _set_rules(old) if found else ()), old.child.group)
     tolerated = [*settled.tolerated]
+    stored = rollout_budgets.Stored(old.child.group, new.child.group)
     for problem in settled.refused:
-        if rollout_budgets.scaled_below_partition(problem, old.child.group, new.child.group):
-            tolerated.append(problem)
-        else:
-            errors.append(problem)
+        (tolerated if stored.tolerates(problem) else errors).append(problem)
     warned = [*tolerated, *_set_template_rules(new)]
     return Judgement(errors, bounded([*map(str, warned), *_set_advice(new)]))
 

@@ -1,11 +1,13 @@
 """A problem as a value, and several problems as one text."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from rbgctl.machinery.int_or_string import IntOrString
 
+_INDEX: Final = re.compile(r"\[\d+\]")
 SHOWN: Final = 80
 """Characters of a user's value that a message repeats."""
 
@@ -14,8 +16,8 @@ SHOWN: Final = 80
 class FieldError:
     """One problem: JSON path of the field, what was found, what would work; role when it concerns one.
 
-    check and value say which problem it is, wherever it stands: two problems with the same check, role and value are
-    the same problem, also when roles were reordered in between.
+    check, role, value and the path without its indices say which problem it is: when these are the same it is the same
+    problem, also when roles were reordered in between.
     """
 
     path: str
@@ -28,9 +30,9 @@ class FieldError:
         return f"{self.path}: {self.message}"
 
     @property
-    def identity(self) -> tuple[str, str, IntOrString]:
+    def identity(self) -> tuple[str, str, str, IntOrString]:
         """Equal for the same problem before and after an update."""
-        return self.check, self.role, self.value
+        return self.check, self.role, _INDEX.sub("[]", self.path), self.value
 
 
 def shown(value: object) -> str:

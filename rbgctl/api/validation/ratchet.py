@@ -3,10 +3,12 @@
     refused = problems of the new object that the old one does not have
     tolerated = the others, which become warnings
 
-Problems are compared by what they are about, not by where they stand: a role may move in its list. Rules of the Go
-operator's own webhook do not go through here: they hold on every write.
+Problems are compared by what they are about, not by where they stand: a role may move in its list. One problem
+of the old object excuses one of the new. Rules of the Go
+operator's own webhook do not go through here.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,9 +25,13 @@ class Settled:
 
 def settle(new: Iterable[FieldError], old: Iterable[FieldError]) -> Settled:
     """Divide the problems of the new object by whether the old one had them."""
-    known = {problem.identity for problem in old}
+    known = Counter(problem.identity for problem in old)
     refused: list[FieldError] = []
     tolerated: list[FieldError] = []
     for problem in new:
-        (tolerated if problem.identity in known else refused).append(problem)
+        if known[problem.identity]:
+            known[problem.identity] -= 1
+            tolerated.append(problem)
+        else:
+            refused.append(problem)
     return Settled(tuple(refused), tuple(tolerated))

@@ -83,7 +83,7 @@ def _components(path: str, role: RoleSpec, pattern: CustomComponentsPattern) -> 
         seen.add(name)
         if part.size is not None and part.size < 0:
             text = f"{part.size} is no number of pods: use 0 or more"
-            yield FieldError(f"{where}.size", text, role.name, "component size", name)
+            yield FieldError(f"{where}.size", text, role.name, "component size", f"{name} {part.size}")
 
 
 def _delays(path: str, role: RoleSpec, pattern: LeaderWorkerPattern | CustomComponentsPattern) -> Iterator[FieldError]:

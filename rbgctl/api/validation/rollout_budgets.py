@@ -6,7 +6,6 @@ from typing import Any, Final
 from rbgctl.api.v1alpha2 import defaults
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
 from rbgctl.api.validation.problem import FieldError, shown
-from rbgctl.machinery.gvk import RawObject
 from rbgctl.machinery.int_or_string import scaled
 
 PARTITION: Final = "partition"
@@ -47,20 +46,37 @@ def _rollout(path: str, role: RoleSpec, replicas: int) -> Iterator[FieldError]:
         yield FieldError(f"{path}.partition", text, role.name, PARTITION, replicas)
 
 
-def scaled_below_partition(problem: FieldError, old: RoleBasedGroup, new: RoleBasedGroup) -> bool:
-    """Whether this is a partition that only became too large because the role got fewer replicas. VLD-3
+class Stored:
+    """The roles that an update finds and those that it leaves behind, each looked up by name."""
 
-    Both ways of running instances take such a partition as the number of replicas. True as well when nothing of the
-    role changes: it must be possible to write anything else of the group afterwards.
-    """
-    before, after = old.role(problem.role), new.role(problem.role)
-    if problem.check != PARTITION or before is None or after is None:
-        return False
-    return _without_replicas(before) == _without_replicas(after)
+    def __init__(self, old: RoleBasedGroup, new: RoleBasedGroup) -> None:
+        self._old = _by_name(old)
+        self._new = _by_name(new)
+
+    def tolerates(self, problem: FieldError) -> bool:
+        """Whether the update is not the one that brings in this problem of `rollouts`. VLD-3
+
+        True when nothing that the problem is about changes, whatever else does: it must be possible to write anything
+        else of the group. True as well for a partition that only became too large because the role got fewer
+        replicas; both ways of running instances take such a partition as the number of replicas.
+        """
+        before, after = self._old.get(problem.role), self._new.get(problem.role)
+        if before is None or after is None:
+            return False
+        if problem.check == PARTITION and before == after.model_copy(update={"replicas": before.replicas}):
+            return True
+        return before.replicas == after.replicas and _about(problem, before) == _about(problem, after)
 
 
-def _without_replicas(role: RoleSpec) -> RawObject:
-    return {key: value for key, value in role.dump().items() if key != "replicas"}
+def _about(problem: FieldError, role: RoleSpec) -> object:
+    """What a problem is about besides replicas: the partition, or all of the rolling update."""
+    rolling = role.rollout_strategy.rolling_update if role.rollout_strategy else None
+    return rolling.partition if rolling and problem.check == PARTITION else rolling
+
+
+def _by_name(group: RoleBasedGroup) -> dict[str, RoleSpec]:
+    """The first role of each name."""
+    return {role.name: role for role in reversed(group.roles)}
 
 
 def oversized(group: RoleBasedGroup) -> list[FieldError]:

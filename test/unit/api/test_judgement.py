@@ -1,6 +1,7 @@
 """What admission refuses, what it warns of, and that updates never become impossible."""
 
 import copy
+import time
 from typing import Any
 
 import pytest
@@ -348,13 +349,13 @@ def test_a_new_name_must_be_a_dns_label(name: str, detail: str) -> None:
     assert not any("metadata.name" in text for text in texts(updated(raw, labelled(raw))))
 
 
-def test_budgets_are_checked_on_every_write() -> None:
-    """VAL-2, VAL-2a, VAL-2b, VAL-2c, VAL-2d, VLD-2: what was wrong before is refused all the same; unavailable rounds
-    up when there is no surge.
+def test_budgets_are_checked_when_they_are_written() -> None:
+    """VAL-2, VAL-2a, VAL-2b, VAL-2c, VAL-2d, VLD-2: on create, and on updates that touch them; unavailable rounds up
+    when there is no surge.
     """
     raw = group(role(**rolling(maxSurge="x", maxUnavailable="1", partition="y")))
     path = "spec.roles[0].rolloutStrategy.rollingUpdate"
-    for judged in (created(raw), updated(raw, labelled(raw))):
+    for judged in (created(raw), updated(group(), raw)):
         found = texts(judged)
         assert [text.partition(",")[0] for text in found] == [
             f'{path}.maxSurge: invalid value "x"',
@@ -363,7 +364,7 @@ def test_budgets_are_checked_on_every_write() -> None:
         ]
     both = group(role(**rolling(maxSurge=0, maxUnavailable=0)))
     assert texts(created(both)) == [f"{path}: maxSurge and maxUnavailable cannot both be 0"]
-    assert updated(both, labelled(both)).errors
+    assert updated(group(), both).errors
     assert created(group(role(replicas=5, **rolling(maxUnavailable="10%")))).errors == []
     assert created(group(role(replicas=5, **rolling(maxSurge=0, maxUnavailable="0%")))).errors
     for unchecked in (0, None):
@@ -386,11 +387,30 @@ def test_scaling_below_the_partition_is_accepted() -> None:
     assert judged.errors == []
     assert any("3 must be less than replicas 2" in warning for warning in judged.warnings)
     assert updated(new, labelled(new)).errors == []
-    new["spec"]["roles"][0]["minReadySeconds"] = 1
-    assert updated(old, new).errors
+    both = copy.deepcopy(new)
+    both["spec"]["roles"][0]["minReadySeconds"] = 1
+    assert updated(old, both).errors
+    assert updated(new, both).errors == []  # what was accepted blocks no other edit of the role
+    both["spec"]["roles"][0] |= rolling(partition=4)
+    assert updated(new, both).errors
     added = copy.deepcopy(old)
     added["spec"]["roles"].append(role("b", replicas=1, **rolling(partition=1)))
     assert updated(old, added).errors
+
+
+@pytest.mark.parametrize("fields", [{"maxSurge": 0, "maxUnavailable": 0}, {"maxSurge": "x"}, {"partition": "y"}])
+def test_stored_budgets_that_cannot_work_block_nothing_else(fields: dict[str, Any]) -> None:
+    old = group(role(**rolling(**fields)))
+    new = labelled(old)
+    new["spec"]["roles"][0]["minReadySeconds"] = 1
+    judged = updated(old, new)
+    assert judged.errors == []
+    assert any("rollingUpdate" in warning for warning in judged.warnings)
+    new["spec"]["roles"][0]["replicas"] = 4
+    assert updated(old, new).errors
+    changed = group(role(**rolling(**fields, paused=True)))
+    assert updated(old, changed).errors
+    assert updated(group(role("b")), old).errors
 
 
 HINTS = (
@@ -509,12 +529,12 @@ def test_child_names_that_will_be_refused_are_warned_about() -> None:
 def test_groups_that_a_set_makes_are_not_refused_for_its_template() -> None:
     raw = group(role(leaderWorkerPattern={"size": 0, "template": TEMPLATE}))
     assert created(raw).errors
-    raw["metadata"]["ownerReferences"] = [{"kind": "RoleBasedGroupSet", "name": "row", "controller": True}]
-    judged = created(raw)
+    owner = SetView.of(group_set(*copy.deepcopy(raw["spec"]["roles"])))
+    judged = created(raw, owner=owner)
     assert judged.errors == []
     assert any("leaves no room for the leader" in warning for warning in judged.warnings)
     raw["metadata"]["name"] = "A"
-    assert created(raw).errors  # VAL-1 is a rule of the Go operator
+    assert created(raw, owner=owner).errors  # VAL-1 is a rule of the Go operator
 
 
 ODD: list[Any] = [
@@ -580,3 +600,20 @@ def test_only_roles_on_a_cycle_are_named() -> None:  # VLD-25 RBG-64
     wanted = {"a": ["b"], "b": ["a", "c"], "c": ["d"], "d": ["e"], "e": ["d"], "f": ["a"], "g": []}
     judged = created(group(*(role(name, dependencies=targets) for name, targets in wanted.items())))
     assert [error.role for error in judged.errors if not isinstance(error, str)] == ["a", "b", "d", "e"]
+
+
+def test_thousands_of_roles_are_judged_in_time() -> None:
+    """Names that become too long and partitions that became too large, in every role: no role is searched for."""
+    count = 6000
+    strategy = rolling(partition=10)
+
+    def many(replicas: int) -> RawObject:
+        return group(*(role(f"r{n:05}" + "x" * 34, replicas=replicas, **strategy) for n in range(count)), name="n" * 20)
+
+    small, large = GroupView.of(many(9)), GroupView.of(many(11))
+    for old, new, said in ((small, large, "leads to pod name"), (large, small, "must be less than replicas")):
+        started = time.process_time()
+        judged = judge_group_update(old, new)
+        assert time.process_time() - started < 4  # seconds; it is below 1, and quadratic work takes far longer
+        assert judged.errors == []
+        assert said in judged.warnings[0]

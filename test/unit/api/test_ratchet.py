@@ -121,7 +121,7 @@ def upstream(errors: Any) -> list[str]:
 @searching
 @given(raw=groups)
 def test_an_update_of_labels_is_only_refused_by_rules_of_the_go_operator(raw: RawObject) -> None:
-    """VAL-2 and VAL-4 alone; of VAL-2 not even the partition (VLD-3). Nothing that can be stored is unreadable."""
+    """VAL-4 alone (roles of one name have no identity to compare). Nothing that can be stored is unreadable."""
     judged = judge_group_update(GroupView.of(raw), GroupView.of(labelled(raw)), deprecated_types_enabled=False)
     assert [str(error) for error in judged.errors] == upstream(judged.errors)
     assert not any(".partition: " in text and "must be less" in text for text in map(str, judged.errors))
@@ -169,3 +169,26 @@ def test_problems_are_compared_by_what_they_are_about() -> None:
     ]
     settled = settle(new, old)
     assert (settled.tolerated, settled.refused) == ((new[0],), tuple(new[1:]))
+
+
+def test_a_problem_excuses_only_itself() -> None:
+    """Not the same number in another field, not one more of its kind, not a worse value."""
+
+    def group(*components: tuple[str, int], **fields: Any) -> GroupView:
+        parts = [{**well_formed(name)["standalonePattern"], "name": name, "size": size} for name, size in components]
+        role = {"name": "a", "replicas": 1, "customComponentsPattern": {"components": parts}, **fields}
+        return GroupView.of({"metadata": {"name": "shop"}, "spec": {"roles": [role]}})
+
+    def refused(old: GroupView, new: GroupView) -> list[str]:
+        assert judge_group_update(old, old).errors == judge_group_update(new, new).errors == []
+        return [str(error).partition(": ")[0] for error in judge_group_update(old, new).errors]
+
+    ports = {"servicePorts": [{"name": "p", "port": 1, "targetPort": 1 << 31}]}
+    surge = {"rolloutStrategy": {"rollingUpdate": {"maxSurge": 1 << 31}}}
+    path = "spec.roles[0]"
+    assert refused(group(("c", 1), **ports), group(("c", 1), **ports, **surge)) == [
+        f"{path}.rolloutStrategy.rollingUpdate.maxSurge"
+    ]
+    components = f"{path}.customComponentsPattern.components"
+    assert refused(group(("c", 1), ("c", 1)), group(("c", 1), ("c", 1), ("c", 1))) == [f"{components}[2].name"]
+    assert refused(group(("c", -1)), group(("c", -5))) == [f"{components}[0].size"]

@@ -83,28 +83,27 @@ async def asked(
 
 
 async def scaled(
-    cached: RawObject | Exception | None, live: RawObject | Exception | None, old: RawObject, new: RawObject
-) -> tuple[AdmissionResponse, Objects, Objects]:
+    live: RawObject | Exception | None, old: RawObject, new: RawObject
+) -> tuple[AdmissionResponse, Objects]:
     key = (kinds.SCALING_ADAPTER, ADAPTER)
-    cache = Objects({key: cached} if cached is not None else {})
     server = Objects({key: live} if live is not None else {})
-    validator = validators(cache, server)[kinds.ROLE_BASED_GROUP]
-    return await asked(validator, "UPDATE", new, old), cache, server
+    validator = validators(server)[kinds.ROLE_BASED_GROUP]
+    return await asked(validator, "UPDATE", new, old), server
 
 
 async def test_replicas_of_an_adapter_are_not_changed_by_hand() -> None:
     """VAL-3, VLD-4: the message names role, wanted replicas, adapter and its replicas."""
-    answer, cache, server = await scaled(adapter(4), adapter(4), group(1), group(2))
+    answer, server = await scaled(adapter(4), group(1), group(2))
     assert (answer.allowed, answer.status["code"], answer.status["reason"]) == (False, 403, "Forbidden")
     assert answer.status["message"].startswith(
         'spec.roles[0].replicas (role "a"): 2 is not what scaling adapter n/shop-a'
     )
     assert "(4)" in answer.status["message"]
-    assert (cache.asked, server.asked) == ([ADAPTER], [ADAPTER])
+    assert server.asked == [ADAPTER]  # live, and once
 
 
 @pytest.mark.parametrize(
-    ("cached", "old", "new"),
+    ("live", "old", "new"),
     [
         (adapter(2), group(1), group(2)),
         (adapter(None), group(1), group(2)),
@@ -117,27 +116,10 @@ async def test_replicas_of_an_adapter_are_not_changed_by_hand() -> None:
     ids=["the adapter's own", "adapter without replicas", "no adapter", "unchanged", "off", "none wanted", "new role"],
 )
 async def test_what_the_adapter_does_not_say_is_free(
-    cached: RawObject | None, old: RawObject, new: RawObject
+    live: RawObject | None, old: RawObject, new: RawObject
 ) -> None:  # VAL-3 VLD-4
-    answer, _, server = await scaled(cached, adapter(9), old, new)
+    answer, _ = await scaled(live, old, new)
     assert answer.allowed
-    assert server.asked == []
-
-
-async def test_a_stale_cache_refuses_nothing() -> None:
-    """VAL-3: on a mismatch the adapter is read live, once."""
-    answer, _, server = await scaled(adapter(1), adapter(2), group(1), group(2))
-    assert answer.allowed
-    assert server.asked == [ADAPTER]
-    gone, _, _ = await scaled(adapter(1), None, group(1), group(2))
-    assert gone.allowed
-
-
-@pytest.mark.parametrize(("live", "allowed"), [(adapter(2), True), (adapter(4), False), (None, True)])
-async def test_without_a_cache_the_adapter_is_read_live(live: RawObject | None, allowed: bool) -> None:  # VAL-3
-    answer, _, server = await scaled(CacheNotStarted("not yet"), live, group(1), group(2))
-    assert answer.allowed is allowed
-    assert server.asked == [ADAPTER]
 
 
 @pytest.mark.parametrize(
@@ -151,20 +133,39 @@ async def test_without_a_cache_the_adapter_is_read_live(live: RawObject | None, 
 )
 async def test_an_adapter_that_cannot_be_read_is_our_failure(error: Exception, code: int) -> None:
     """VAL-3, VAL-10: 500 or 503, not Forbidden; what is wrong with the object itself is still said first."""
-    for cached, live in ((error, adapter(2)), (CacheNotStarted("not yet"), error), (adapter(1), error)):
-        answer, _, _ = await scaled(cached, live, group(1), group(2))
-        assert (answer.allowed, answer.status["code"]) == (False, code)
-        assert "failed to get ScalingAdapter n/shop-a: " in answer.status["message"]
-        broken = group(2, rolloutStrategy={"rollingUpdate": {"maxSurge": "x"}})
-        refused, _, _ = await scaled(cached, live, group(1), broken)
-        assert (refused.allowed, refused.status["code"]) == (False, 403)
+    answer, _ = await scaled(error, group(1), group(2))
+    assert (answer.allowed, answer.status["code"]) == (False, code)
+    assert "failed to get ScalingAdapter n/shop-a: " in answer.status["message"]
+    broken = group(2, rolloutStrategy={"rollingUpdate": {"maxSurge": "x"}})
+    refused, _ = await scaled(error, group(1), broken)
+    assert (refused.allowed, refused.status["code"]) == (False, 403)
+
+
+async def test_only_a_real_group_set_speaks_for_its_groups() -> None:
+    """Anybody can write an owner reference; a set excuses no more than what its own template says."""
+    new = group(scaled=False, dependencies=["z"])
+    row = {"metadata": {"name": "row", "namespace": "n", "uid": "u"}, "spec": {"groupTemplate": {"spec": new["spec"]}}}
+    sets = Objects({(kinds.ROLE_BASED_GROUP_SET, NN("n", "row")): row})
+    owner = {"apiVersion": "workloads.x-k8s.io/v1alpha1", "kind": "RoleBasedGroupSet", "name": "row", "uid": "u"}
+
+    async def allowed(obj: RawObject, reader: Objects, **fields: Any) -> bool:
+        owned = copy.deepcopy(obj)
+        owned["metadata"]["ownerReferences"] = [{**owner, "controller": True, **fields}]
+        return (await asked(validators(reader)[kinds.ROLE_BASED_GROUP], "CREATE", owned)).allowed
+
+    assert await allowed(new, sets)
+    assert not await allowed(new, sets, apiVersion="example.com/v1")
+    assert not await allowed(new, sets, uid="other")
+    assert not await allowed(new, sets, name="gone")
+    assert not await allowed(new, sets, controller=False)
+    assert not await allowed(group(scaled=False, dependencies=["y"]), sets)
 
 
 async def test_refusals_come_in_the_order_of_the_rules() -> None:
     """VAL-9: budgets, adapters, deprecated types, and then what is ours alone."""
     key = (kinds.SCALING_ADAPTER, ADAPTER)
     both = Objects({key: adapter(4)})
-    validator = validators(both, both, deprecated_types_enabled=False)[kinds.ROLE_BASED_GROUP]
+    validator = validators(both, deprecated_types_enabled=False)[kinds.ROLE_BASED_GROUP]
     new = group(
         2,
         kind="apps/v1/Deployment",
@@ -179,7 +180,7 @@ async def test_refusals_come_in_the_order_of_the_rules() -> None:
 
 
 def made(**options: Any) -> Sequence[Validator[RawObject]]:
-    return list(validators(Objects(), Objects(), **options).values())
+    return list(validators(Objects(), **options).values())
 
 
 async def test_deletions_are_always_allowed() -> None:  # VAL-5 VLD-6 AR-8
@@ -192,7 +193,7 @@ async def test_the_toggle_reaches_both_validators() -> None:  # VAL-4 VAL-4s DW-
     old_type = group(kind="apps/v1/Deployment", scaled=False)
     row = {"metadata": {"name": "row"}, "spec": {"replicas": 1, "groupTemplate": {"spec": old_type["spec"]}}}
     for on in (True, False):
-        table = validators(Objects(), Objects(), deprecated_types_enabled=on)
+        table = validators(Objects(), deprecated_types_enabled=on)
         for kind, new in ((kinds.ROLE_BASED_GROUP, old_type), (kinds.ROLE_BASED_GROUP_SET, row)):
             for old in (None, new):
                 answer = await asked(table[kind], "UPDATE" if old else "CREATE", new, old)
@@ -213,7 +214,7 @@ async def test_a_denial_on_the_wire() -> None:  # TV-8 AR-3 AR-4
         "kind": "AdmissionReview",
         "request": {"uid": "u-1", "operation": "CREATE", "object": new, "kind": {}, "namespace": "n"},
     }
-    validator = validators(Objects(), Objects())[kinds.ROLE_BASED_GROUP]
+    validator = validators(Objects())[kinds.ROLE_BASED_GROUP]
     answer = await AdmissionEndpoint(Validating(validator, RAW))(Call(orjson.dumps(review), "application/json"))
     path = "rolloutStrategy.rollingUpdate"
     assert answer.status == 200
@@ -235,7 +236,7 @@ async def test_a_denial_on_the_wire() -> None:  # TV-8 AR-3 AR-4
 
 async def test_the_name_of_the_object_counts() -> None:
     """AR-10: generateName leaves the name of the request empty."""
-    validator = validators(Objects(), Objects())[kinds.ROLE_BASED_GROUP]
+    validator = validators(Objects())[kinds.ROLE_BASED_GROUP]
     new = group(scaled=False)
     new["metadata"] |= {"generateName": "Shop-", "name": "Shop-x7"}
     answer = await asked(validator, "CREATE", new)
@@ -255,7 +256,7 @@ async def test_companions_are_warned_about_and_never_refused() -> None:
     policy: RawObject = {"kind": "CoordinatedPolicy", "metadata": {"name": "shop"}, "spec": {"policies": [rule]}}
 
     async def warned(obj: RawObject, reader: Objects, old: RawObject | None = None) -> list[str]:
-        table = validators(reader, Objects())
+        table = validators(reader)
         answer = await asked(table[kinds.COORDINATED_POLICY], "UPDATE" if old else "CREATE", obj, old)
         assert answer.allowed
         return list(answer.warnings)

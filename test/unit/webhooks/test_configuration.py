@@ -49,4 +49,4 @@ def test_further_entries_never_stand_in_the_way() -> None:
 def test_every_entry_has_a_validator() -> None:
     kinds = [entry.kind for entry in ENTRIES]
     reader: CachedClient = None  # type: ignore[assignment]
-    assert kinds == list(admission.validators(reader, reader))
+    assert kinds == list(admission.validators(reader))
