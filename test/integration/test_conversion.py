@@ -465,3 +465,27 @@ async def worst_lag(work: Any) -> tuple[float, Any]:
     result = await work
     task.cancel()
     return worst, result
+
+
+@pytest.mark.parametrize("depth", [300, 3000])
+async def test_a_deeply_nested_object_does_not_hide_the_others(
+    client: LiveClient, namespace: str, own: EnvTest, depth: int
+) -> None:
+    """CV-7: patches are any JSON; one object of one user must not make every v1alpha1 list of the kind fail."""
+    patch = '{"a":' * depth + "1" + "}" * depth
+    role = '{"name":"a","replicas":1,"standalonePattern":{"templateRef":{"name":"t","patch":' + patch + "}}}"
+    body = json.dumps(obj(GROUP_V2, namespace, {"roles": ["@"]}, "deep")).replace('"@"', role)
+    path = f"/apis/{kinds.GROUP}/%s/namespaces/{namespace}/rolebasedgroups"
+    transport = own.transport()
+    made = await transport.request("POST", path % "v1alpha2", body=body.encode(), content_type="application/json")
+    assert made.status == 201
+    await client.create(native(namespace, "other"))
+    listed = await transport.request("GET", path % "v1alpha1")
+    assert listed.status == 200
+    assert f'"templatePatch":{patch}'.encode() in listed.body
+    assert b'"name":"other"' in listed.body
+    read = await transport.request("GET", path % "v1alpha1" + "/deep")
+    written = await transport.request(
+        "PUT", path % "v1alpha1" + "/deep", body=read.body, content_type="application/json"
+    )
+    assert (written.status, written.body) == (200, read.body)
