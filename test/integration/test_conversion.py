@@ -411,7 +411,7 @@ CRD = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
 async def test_without_the_webhook_only_the_stored_version_is_there(
     client: LiveClient, namespace: str, webhook: Webhook
 ) -> None:
-    """CV-54, CR-9: any replica that comes back answers at once, with nothing in memory."""
+    """CV-54: any replica that comes back answers at once, with nothing in memory."""
     made = await client.create(native(namespace))
     assert await client.get(GROUP_V1, NN.of(made))
     await webhook.stop()
