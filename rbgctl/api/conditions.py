@@ -50,6 +50,20 @@ GATE_KEY_INSTANCE_READY: Final = "InstanceReady"
 GATE_KEY_PRE_DELETE: Final = "preDeleteHook"
 GATE_KEY_PRE_UPDATE: Final = "preUpdateHook"
 
+# Not known to the Go operator (docs/api-additions.md)
+PROGRESSING: Final = "Progressing"
+"""On group sets, RoleInstanceSets and RoleInstances: a rollout is under way; the message says what it waits for."""
+RESTART_LIMIT_REACHED: Final = "RestartLimitReached"
+"""On RoleInstances: failed too often, left as it is."""
+SCALE_DOWN_HELD: Final = "ScaleDownHeld"
+"""On scaling adapters: a scale-down waits for the role's rollout."""
+POLICY_ACCEPTED: Final = "Accepted"
+"""On policies: in force for a group, or why not."""
+POLICY_HOLDING: Final = "Holding"
+"""On policies: what is held back now."""
+WARMUP_TARGET_FOUND: Final = "TargetFound"
+"""On warm-ups: whether the group they are for exists. WU-26"""
+
 # RoleBasedGroupWarmup, CND-14 … CND-16
 WARMUP_COMPLETE: Final = "Complete"
 WARMUP_FAILED: Final = "Failed"

@@ -69,8 +69,10 @@ async def play(options: Options, console: Console) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
+    # Without a webhook v1alpha2 works in full, and v1alpha1 is refused for kinds that would have to be converted.
+    crds = manifests(legacy=False)
     env = EnvTest(
-        nodes=options.nodes, crds=manifests(), static=RESOURCES, keep=options.keep, port=options.port, stage_crd=True
+        nodes=options.nodes, crds=crds, static=RESOURCES, keep=options.keep, port=options.port, stage_crd=True
     )
     console.print(f"starting a Kubernetes control plane with {options.nodes} simulated nodes …", highlight=False)
     if not await _unless(stopped, env.start()):

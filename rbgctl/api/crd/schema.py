@@ -19,7 +19,7 @@ from rbgctl.api.model import UNSET, Model, Schema
 
 JSONSchema = dict[str, Any]
 
-_RULE_ID: Final = re.compile(r"\s*\([A-Z]{2,6}-\d[^)]*\)")
+_RULE_ID: Final = re.compile(r"\s*\([A-Z][A-Z0-9]{1,5}-\d[^)]*\)")
 _ROOT_FIELDS: Final = ("api_version", "kind", "metadata")
 _SCALARS: Final = {str: "string", int: "integer", bool: "boolean"}
 
@@ -134,7 +134,7 @@ def _constraints(note: Schema) -> JSONSchema:
 @cache
 def _field_docs(model: type[Model]) -> dict[str, str]:
     """Docstrings that stand under the fields of a class and of the models it extends."""
-    docs = {}
+    docs: dict[str, str] = {}
     for base in model.__bases__:
         if issubclass(base, Model) and base is not Model:
             docs |= _field_docs(base)

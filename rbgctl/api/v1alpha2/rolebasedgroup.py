@@ -186,9 +186,9 @@ class RoleBasedGroup(Model):
         return self.spec.role_templates or []
 
     def role(self, name: str) -> RoleSpec | None:
-        """The role of that name. HF-7"""
-        return next((r for r in self.roles if r.name == name), None)
+        """The role of that name; None when there is none or the name is empty. HF-7"""
+        return next((r for r in self.roles if r.name == name), None) if name else None
 
     def role_template(self, name: str) -> RoleTemplate | None:
-        """The role template of that name. HF-10"""
-        return next((t for t in self.role_templates if t.name == name), None)
+        """The role template of that name; None when there is none or the name is empty. HF-10"""
+        return next((t for t in self.role_templates if t.name == name), None) if name else None

@@ -11,11 +11,16 @@ RECREATE_POD: Final = "RecreatePod"
 IN_PLACE_IF_POSSIBLE: Final = "InPlaceIfPossible"
 IN_PLACE_ONLY: Final = "InPlaceOnly"
 RETIRED_RECREATE: Final = "Recreate"
-"""v1alpha1 spelling that conversion lets through; updates in place like any unknown value. SET-7"""
+"""v1alpha1 spelling of RECREATE_POD that conversion lets through and nothing rewrites. CV-14"""
 
 PARALLEL: Final = "Parallel"
 ORDERED_READY: Final = "OrderedReady"
 POD_MANAGEMENT: Final = (ORDERED_READY, PARALLEL)
+
+
+def recreates_pods(update_type: str | None) -> bool:
+    """Whether an update type never keeps the pods; every other one, known or not, does where possible. SET-7, CV-14"""
+    return update_type in (RECREATE_POD, RETIRED_RECREATE)
 
 
 class InPlaceUpdateStrategy(Model):

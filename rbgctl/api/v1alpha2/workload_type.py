@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rbgctl.api import annotations
+from rbgctl.api.v1alpha2.legacy_keys import instance_pattern
 
 DEPLOYMENT: Final = "apps/v1/Deployment"
 STATEFUL_SET: Final = "apps/v1/StatefulSet"
@@ -43,7 +44,7 @@ class WorkloadType:
 def workload_type(role_annotations: Mapping[str, str] | None) -> WorkloadType:
     """The type that a role's annotations ask for; RoleInstanceSet when they say nothing.
 
-    v1alpha1 InstanceSet is read as its successor RoleInstanceSet.
+    v1alpha1 InstanceSet is read as its successor RoleInstanceSet; the annotation is left as it is. DW-1, DW-6
     """
     text = (role_annotations or {}).get(annotations.ROLE_WORKLOAD_TYPE, "") or ROLE_INSTANCE_SET
     return WorkloadType(ROLE_INSTANCE_SET if text == V1ALPHA1_INSTANCE_SET else text)
@@ -55,6 +56,5 @@ def is_stateful(role_annotations: Mapping[str, str] | None) -> bool:
     if kind.text == DEPLOYMENT:
         return False
     if kind.is_role_instance_set:
-        pattern = (role_annotations or {}).get(annotations.ROLE_INSTANCE_PATTERN, "")
-        return pattern != annotations.PATTERN_STATELESS
+        return instance_pattern(role_annotations) != annotations.PATTERN_STATELESS
     return True

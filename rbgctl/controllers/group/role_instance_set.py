@@ -5,6 +5,7 @@ from typing import Any
 from rbgctl.api import annotations, labels, names
 from rbgctl.api.kinds import API_VERSION, KIND_INSTANCE_SET
 from rbgctl.api.v1alpha2.defaults import Rollout, budgets, role_replicas, role_restart_policy, role_rollout
+from rbgctl.api.v1alpha2.legacy_keys import instance_pattern
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleSpec
 from rbgctl.api.v1alpha2.rollout import PARALLEL
 from rbgctl.controllers.group.components import shape_of
@@ -59,7 +60,7 @@ def role_instance_set(observed: Observed, role: RoleSpec, *, service: str, revis
 
 def _annotations(role: RoleSpec, rollout: Rollout) -> dict[str, str]:
     made = {**(role.annotations or {}), **annotations.common(role_replicas(role), role.annotations)}
-    made.setdefault(annotations.ROLE_INSTANCE_PATTERN, annotations.PATTERN_STATEFUL)
+    made[annotations.ROLE_INSTANCE_PATTERN] = instance_pattern(role.annotations)
     if rollout.grace_period_seconds is not None:
         made[annotations.INPLACE_UPDATE_GRACE_PERIOD_SECONDS] = str(rollout.grace_period_seconds)
     return made

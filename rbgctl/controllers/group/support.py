@@ -1,6 +1,7 @@
 """Which requests of a group this version does not carry out, so that none is silently ignored."""
 
 from rbgctl.api import annotations
+from rbgctl.api.v1alpha2.legacy_keys import exclusive_topology, instance_pattern
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
 from rbgctl.api.v1alpha2.workload_type import workload_type
 from rbgctl.controllers.group.workload_kinds import KINDS
@@ -16,7 +17,7 @@ def unsupported(group: RoleBasedGroup, role: RoleSpec) -> str:
 
 def _role_features(role: RoleSpec) -> list[tuple[str, bool]]:
     kind = workload_type(role.annotations)
-    stateless = role.annotation(annotations.ROLE_INSTANCE_PATTERN) == annotations.PATTERN_STATELESS
+    stateless = instance_pattern(role.annotations) == annotations.PATTERN_STATELESS
     return [
         (f"workload type {kind.text} (use RoleInstanceSet)", kind.text not in KINDS),
         ("stateless instances (leave the role-instance-pattern annotation out)", stateless),
@@ -34,6 +35,6 @@ def _group_features(group: RoleBasedGroup) -> list[tuple[str, bool]]:
     meta = group.metadata
     return [
         ("gang scheduling", meta.annotation(annotations.GROUP_GANG_SCHEDULING) == annotations.TRUE),
-        ("exclusive topology", bool(meta.annotation(annotations.GROUP_EXCLUSIVE_TOPOLOGY))),
+        ("exclusive topology", exclusive_topology(meta.annotations) is not None),
         ("coordination", bool(meta.annotation(annotations.CONVERSION_COORDINATION))),
     ]

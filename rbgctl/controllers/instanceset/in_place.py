@@ -25,7 +25,7 @@ import orjson
 from rbgctl.api import annotations, conditions, identity, labels
 from rbgctl.api.kinds import ROLE_INSTANCE
 from rbgctl.api.v1alpha2.roleinstance import RoleInstance
-from rbgctl.api.v1alpha2.rollout import RECREATE_POD
+from rbgctl.api.v1alpha2.rollout import recreates_pods
 from rbgctl.controllers.instanceset.identity import Blueprint, with_identity
 from rbgctl.controllers.instanceset.members import Member
 from rbgctl.machinery.conditions import with_condition
@@ -41,7 +41,7 @@ _GATE_ENTRY: Final = {"conditionType": GATE}
 
 def possible(strategy_type: str | None, old: Blueprint | None, new: Blueprint) -> bool:
     """Whether an instance of revision `old` can be given `new` (IPI-2). None: its revision is gone or unreadable."""
-    if strategy_type == RECREATE_POD or old is None:
+    if recreates_pods(strategy_type) or old is None:
         return False
     return _sizes(old.spec) == _sizes(new.spec)
 

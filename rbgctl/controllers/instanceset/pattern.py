@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from rbgctl.api import annotations, labels
+from rbgctl.api.v1alpha2.legacy_keys import instance_pattern
 from rbgctl.api.v1alpha2.roleinstance import RoleInstance
 from rbgctl.api.v1alpha2.roleinstanceset import RoleInstanceSet
 from rbgctl.controllers.instanceset.claim import has_members_name, selector_of
@@ -19,7 +20,7 @@ STATELESS: Final = annotations.PATTERN_STATELESS
 
 def pattern_of(owner: RoleInstanceSet) -> str:
     """Stateful, Stateless, or whatever else the user wrote."""
-    return owner.metadata.annotation(annotations.ROLE_INSTANCE_PATTERN) or STATEFUL
+    return instance_pattern(owner.metadata.annotations)
 
 
 def strays(owner: RoleInstanceSet, found: Iterable[RoleInstance]) -> list[RoleInstance]:

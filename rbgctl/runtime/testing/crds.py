@@ -34,12 +34,13 @@ def is_established(crd: RawObject) -> bool:
 
 
 def served(crd: RawObject) -> list[Resource]:
-    """The REST resource of each served version."""
+    """The REST resource of each served version; of deprecated ones, which warn whoever asks, only if all are."""
     spec = crd["spec"]
+    versions = [v for v in spec["versions"] if v["served"]]
+    current = [v for v in versions if not v.get("deprecated")]
     return [
         Resource(GVK(spec["group"], v["name"], spec["names"]["kind"]), spec["names"]["plural"], True)
-        for v in spec["versions"]
-        if v["served"]
+        for v in current or versions
     ]
 
 

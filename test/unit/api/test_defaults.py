@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from rbgctl.api.v1alpha2 import defaults, restart_policy
+from rbgctl.api.v1alpha2 import defaults, legacy_keys, restart_policy, rollout
 from rbgctl.api.v1alpha2.component import Component
 from rbgctl.api.v1alpha2.patterns import LeaderWorkerPattern
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
 from rbgctl.api.v1alpha2.roleinstance import RoleInstanceSpec
 from rbgctl.api.v1alpha2.roleinstanceset import RoleInstanceSetSpec
+from rbgctl.api.v1alpha2.scalingadapter import RoleBasedGroupScalingAdapter
 from rbgctl.api.v1alpha2.workload_type import is_stateful, workload_type
 
 RECREATE = "RecreateRoleInstanceOnPodRestart"
@@ -104,7 +105,7 @@ def test_group_size_counts_every_pod() -> None:  # HF-4 RBG-15
         ),
     ],
 )
-def test_role_restart_policy(  # RP-3 RP-4 RP-5 RP-8 RP-11
+def test_role_restart_policy(  # HF-30 RP-3 RP-4 RP-5 RP-8 RP-11
     fields: dict[str, Any], policy: str, base: int, limit: int
 ) -> None:
     found = defaults.role_restart_policy(role(**fields))
@@ -170,9 +171,12 @@ def test_service_selection(annotation: str | None, pattern: dict[str, Any] | Non
         ("workloads.x-k8s.io/v1alpha1/InstanceSet", "workloads.x-k8s.io/v1alpha2", "RoleInstanceSet", True),
         ("foo", "", "foo", False),
         ("batch/v1/Job", "batch/v1", "Job", False),
+        ("/Job", "", "Job", False),
     ],
 )
-def test_workload_type(annotation: str | None, api_version: str, kind: str, supported: bool) -> None:  # HF-20 HF-23
+def test_workload_type(  # HF-20 HF-23 DW-1 DW-2 DW-3 DW-6
+    annotation: str | None, api_version: str, kind: str, supported: bool
+) -> None:
     found = workload_type(None if annotation is None else {WORKLOAD_TYPE: annotation})
     assert (found.api_version, found.kind, found.supported) == (api_version, kind, supported)
 
@@ -189,7 +193,7 @@ def test_workload_type(annotation: str | None, api_version: str, kind: str, supp
         ({WORKLOAD_TYPE: "batch/v1/Job"}, True),
     ],
 )
-def test_stateful(role_annotations: dict[str, str] | None, stateful: bool) -> None:  # HF-21 RBG-10
+def test_stateful(role_annotations: dict[str, str] | None, stateful: bool) -> None:  # HF-21 RBG-10 DW-5
     assert is_stateful(role_annotations) is stateful
 
 
@@ -223,3 +227,112 @@ def test_set_defaults() -> None:  # SET-4 SET-9 SET-13 RI-7
     assert defaults.set_is_parallel(RoleInstanceSetSpec(pod_management_policy="Parallel"))
     assert defaults.ready_policy(RoleInstanceSpec()) == "AllPodReady"
     assert defaults.ready_policy(RoleInstanceSpec(ready_policy="None")) == "None"
+
+
+def group(**fields: Any) -> RoleBasedGroup:
+    return RoleBasedGroup.decode({"metadata": {"namespace": "shop", "name": "front"}, **fields})
+
+
+def test_roles_and_templates_are_found_by_name() -> None:  # HF-7 HF-10 HF-11
+    found = group(
+        spec={"roles": [{"name": ""}, {"name": "a", "replicas": 2}], "roleTemplates": [{"name": "t"}, {"name": ""}]}
+    )
+    assert found.role("a") is found.roles[1]
+    assert found.role("b") is None
+    assert found.role("") is None
+    assert found.role_template("t") is found.role_templates[0]
+    assert found.role_template("u") is None
+    assert found.role_template("") is None
+    assert str(found.key) == "shop/front"
+
+
+def test_status_of_a_role() -> None:  # HF-8
+    status = group(status={"roleStatuses": [{"name": "", "replicas": 1}, {"name": "a", "replicas": 2}]}).status
+    found = status.role("a")
+    assert found
+    assert found.replicas == 2
+    assert status.role("b") is None
+    assert status.role("") is None
+
+
+def test_templates_come_from_the_standalone_pattern_first() -> None:  # HF-16 HF-17
+    inline, reference = {"template": {"spec": {}}}, {"templateRef": {"name": "t", "patch": {"a": 1}}}
+    assert role(standalonePattern=inline, leaderWorkerPattern=reference).template == {"spec": {}}
+    assert role(standalonePattern={}, leaderWorkerPattern=reference).template_ref is None
+    assert role(customComponentsPattern={"components": []}).template is None
+    referring = role(leaderWorkerPattern=reference).template_ref
+    assert referring
+    assert (referring.name, referring.patch) == ("t", {"a": 1})
+    assert role(leaderWorkerPattern=reference).template is None
+
+
+def test_an_adapter_belongs_to_whoever_an_owner_reference_names() -> None:  # HF-13
+    owners = [{"uid": "one", "kind": "Other"}, {"uid": "two", "controller": False}]
+    adapter = RoleBasedGroupScalingAdapter.decode({"metadata": {"name": "x", "ownerReferences": owners}})
+    assert adapter.owned_by("one")
+    assert adapter.owned_by("two")
+    assert not adapter.owned_by("three")
+    assert not RoleBasedGroupScalingAdapter().owned_by("one")
+
+
+EXCLUSIVE = "rbg.workloads.x-k8s.io/group-exclusive-topology"
+OLD_EXCLUSIVE = "rolebasedgroup.workloads.x-k8s.io/exclusive-topology"
+DISABLE = "rbg.workloads.x-k8s.io/role-disable-exclusive"
+OLD_DISABLE = "rolebasedgroup.workloads.x-k8s.io/disable-exclusive-topology"
+OLD_PATTERN = "instance.rolebasedgroup.workloads.x-k8s.io/pattern"
+
+
+@pytest.mark.parametrize(
+    ("found", "topology"),
+    [
+        (None, None),
+        ({EXCLUSIVE: "zone"}, "zone"),
+        ({EXCLUSIVE: ""}, ""),
+        ({OLD_EXCLUSIVE: "rack"}, "rack"),
+        ({OLD_EXCLUSIVE: "rack", EXCLUSIVE: "zone"}, "zone"),
+        ({OLD_EXCLUSIVE: "rack", EXCLUSIVE: ""}, ""),
+    ],
+)
+def test_exclusive_topology(
+    found: dict[str, str] | None, topology: str | None
+) -> None:  # HF-9 HF-24 OLD-12 ANN-1 ANN-62
+    assert legacy_keys.exclusive_topology(found) == topology
+
+
+@pytest.mark.parametrize(
+    ("found", "disabled"),
+    [
+        (None, False),
+        ({DISABLE: "false"}, True),
+        ({DISABLE: ""}, False),
+        ({OLD_DISABLE: "true"}, True),
+        ({OLD_DISABLE: "true", DISABLE: ""}, False),
+    ],
+)
+def test_disabled_exclusive_topology(found: dict[str, str] | None, disabled: bool) -> None:  # OLD-12 ANN-2
+    assert legacy_keys.exclusive_topology_disabled(found) is disabled
+
+
+@pytest.mark.parametrize(
+    ("found", "pattern"),
+    [
+        (None, "Stateful"),
+        ({PATTERN: ""}, "Stateful"),
+        ({PATTERN: "Odd"}, "Odd"),
+        ({OLD_PATTERN: "Stateless"}, "Stateless"),
+        ({OLD_PATTERN: "Stateless", PATTERN: "Stateful"}, "Stateful"),
+        ({OLD_PATTERN: "Stateless", PATTERN: ""}, "Stateful"),
+    ],
+)
+def test_instance_pattern(found: dict[str, str] | None, pattern: str) -> None:  # OLD-12 ANN-12
+    assert legacy_keys.instance_pattern(found) == pattern
+    assert is_stateful(found) is (pattern != "Stateless")
+
+
+def test_update_types() -> None:  # CV-14 GRP-17 SET-7
+    assert rollout.recreates_pods("RecreatePod")
+    assert rollout.recreates_pods("Recreate")
+    assert not any(rollout.recreates_pods(t) for t in (None, "", "InPlaceIfPossible", "InPlaceOnly", "Odd"))
+    # The stored word stays: a role's strategy is passed on as it was written.
+    kept = defaults.role_rollout(role(rolloutStrategy={"rollingUpdate": {"type": "Recreate"}}))
+    assert kept.type == "Recreate"

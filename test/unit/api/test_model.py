@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rbgctl.api.crd.definitions import DEFINITIONS
 from rbgctl.api.model import DecodeError, Model
 from rbgctl.api.v1alpha2.restart_policy import RestartPolicyConfig
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup, RoleSpec
-from rbgctl.api.v1alpha2.roleinstance import ContainerBaseline, RoleInstance, RoleInstanceStatus
-from rbgctl.api.v1alpha2.roleinstanceset import RoleInstanceSet
+from rbgctl.api.v1alpha2.roleinstance import ContainerBaseline, RoleInstanceStatus
 
-KINDS = (RoleBasedGroup, RoleInstanceSet, RoleInstance)
+KINDS = [version.model for definition in DEFINITIONS for version in definition.versions]
 
 texts = st.text(max_size=8)
 json_values = st.recursive(
@@ -54,8 +54,8 @@ def objects(model: type[Model]) -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(lambda a, b: {**b, **a}, known, unknown)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__.split('.')[2]}-{kind.__name__}")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_dump_gives_back_what_was_decoded(kind: type[Model], data: st.DataObject) -> None:  # IMP-1 IMP-2
     raw = data.draw(objects(kind))

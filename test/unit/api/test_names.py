@@ -11,11 +11,19 @@ def test_group_hash_is_the_sha1_of_namespace_and_name() -> None:  # HF-3
     assert labels.group_hash("default", "nginx-cluster") == "4c81010f509b0ea495e76e1d66ed42ae9b0dc5ef"
 
 
-def test_short_names_stay_whole() -> None:  # NAM-1 NAM-3 NAM-5
+def test_short_names_stay_whole() -> None:  # NAM-1 NAM-2 NAM-3 NAM-5 HF-5 HF-6
     assert names.workload_name("storefront", "backend") == "storefront-backend"
     assert names.service_name("storefront", "backend") == "s-storefront-backend"
     assert names.legacy_service_name("storefront", "backend") == "storefront-backend"
     assert names.scaling_adapter_name("a" * 60, "backend") == "a" * 60 + "-backend"
+
+
+def test_names_that_are_never_cut() -> None:  # NAM-6 NAM-8
+    long = "a" * 62
+    assert names.child_group_name(long, 12) == f"{long}-12"
+    assert names.pod_group_name(long) == long
+    assert names.coordinated_policy_name(long) == long
+    assert names.config_map_name(long) == long
 
 
 def test_long_names_are_cut_to_63_without_trailing_dashes() -> None:  # NAM-1 NAM-3

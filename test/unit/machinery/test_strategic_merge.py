@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbgctl.machinery.merge_keys import POD_TEMPLATE
 from rbgctl.machinery.strategic_merge import Schema, StrategicMergeError, strategic_merge
 
 SCHEMA = Schema(
@@ -42,8 +43,63 @@ def merged_names(original: list[str], patch: list[str]) -> list[str]:
     ],
 )
 def test_maps_merge_and_the_rest_is_replaced(original: Any, patch: Any, result: Any) -> None:
-    """RBG-71."""
+    """RBG-71, API-09."""
     assert strategic_merge(original, patch, SCHEMA) == result
+
+
+CONTAINER_LISTS = {"env": "name", "ports": "containerPort", "volumeMounts": "mountPath", "volumeDevices": "devicePath"}
+CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+MERGING = {
+    "metadata.ownerReferences": "uid",
+    "spec.imagePullSecrets": "name",
+    "spec.schedulingGates": "name",
+    "spec.volumes": "name",
+    "spec.resourceClaims": "name",
+    "spec.hostAliases": "ip",
+    "spec.topologySpreadConstraints": "topologyKey",
+    **{f"spec.{name}": "name" for name in CONTAINERS},
+    **{f"spec.{name}.0.{inner}": key for name in CONTAINERS for inner, key in CONTAINER_LISTS.items()},
+}
+REPLACED = (
+    "spec.tolerations",
+    "spec.readinessGates",
+    "spec.containers.0.command",
+    "spec.containers.0.args",
+    "spec.containers.0.envFrom",
+    "spec.containers.0.resources.claims",
+    "spec.containers.0.resizePolicy",
+)
+
+
+def nested(path: str, value: Any) -> Any:
+    """`value` at a dotted path; 0 is the only element of a list, named c."""
+    first, _, rest = path.partition(".")
+    if first == "0":
+        return [{"name": "c", **nested(rest, value)}]
+    return {first: nested(rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(("path", "key"), MERGING.items())
+def test_lists_of_a_pod_template_that_merge_by_a_key(path: str, key: str) -> None:
+    """API-09."""
+    before = nested(path, [{key: "a", "kept": 1}, {key: "b"}])
+    patch = nested(path, [{key: "a", "new": 2}, {key: "c"}])
+    assert strategic_merge(before, patch, POD_TEMPLATE) == nested(
+        path, [{key: "a", "kept": 1, "new": 2}, {key: "c"}, {key: "b"}]
+    )
+
+
+@pytest.mark.parametrize("path", REPLACED)
+def test_other_lists_of_a_pod_template_are_replaced(path: str) -> None:
+    """API-09."""
+    patch = nested(path, [{"name": "b"}])
+    assert strategic_merge(nested(path, [{"name": "a"}]), patch, POD_TEMPLATE) == patch
+
+
+def test_finalizers_of_a_pod_template_are_added() -> None:
+    """API-09."""
+    before, patch = nested("metadata.finalizers", ["a", "b"]), nested("metadata.finalizers", ["c"])
+    assert strategic_merge(before, patch, POD_TEMPLATE) == nested("metadata.finalizers", ["c", "a", "b"])
 
 
 def test_elements_merge_by_key_at_every_depth() -> None:
@@ -96,7 +152,7 @@ def test_elements_match_the_first_with_an_equal_key() -> None:
     ],
 )
 def test_directives(patch: Any, result: Any) -> None:
-    """RBG-72."""
+    """RBG-72, API-09."""
     original = {"inner": {"a": 1, "items": named("x", "y", "z")}}
     assert strategic_merge(original, patch, SCHEMA) == {"inner": result}
 
@@ -115,7 +171,7 @@ def test_directives_that_meet_nothing_take_their_part_out(patch: Any, result: An
 
 
 def test_scalars_are_removed_from_a_list_by_directive() -> None:
-    """RBG-72: of any list, merging or not."""
+    """RBG-72, API-09: of any list, merging or not."""
     patch = {"$deleteFromPrimitiveList/tags": ["b"], "$deleteFromPrimitiveList/args": [1]}
     assert strategic_merge({"tags": ["a", "b"], "args": [1, 2]}, patch, SCHEMA) == {"tags": ["a"], "args": [2]}
 

@@ -33,7 +33,7 @@ SHARED = {"name": "base", "template": template("base:1", "side")}
 
 
 def test_an_inline_template_is_used_typed() -> None:
-    """RBG-69, RBG-36."""
+    """RBG-69, RBG-36, HF-19."""
     made = base_of({"standalonePattern": {"template": {**template(), "unknown": 1}}})
     assert images(made) == [("main", "a:1")]
     assert "unknown" not in made
@@ -42,7 +42,7 @@ def test_an_inline_template_is_used_typed() -> None:
 
 @pytest.mark.parametrize("patch", [{}, None], ids=["empty", "absent"])
 def test_a_role_template_is_used_as_it_is_without_a_patch(patch: Any) -> None:
-    """RBG-69, RBG-30.3: no patch is an empty patch."""
+    """RBG-69, RBG-30.3, HF-19: no patch is an empty patch."""
     reference = {"name": "base", **({"patch": patch} if patch is not None else {})}
     assert images(base_of({"standalonePattern": {"templateRef": reference}}, SHARED)) == [
         ("main", "base:1"),
@@ -51,7 +51,7 @@ def test_a_role_template_is_used_as_it_is_without_a_patch(patch: Any) -> None:
 
 
 def test_a_role_template_is_patched_by_container_name() -> None:
-    """RBG-69, RBG-71: resources merge key by key, new containers come first."""
+    """RBG-69, RBG-71, HF-19: resources merge key by key, new containers come first."""
     patch = {
         "spec": {
             "containers": [
@@ -107,7 +107,7 @@ def test_without_patches_all_are_the_base() -> None:
     ],
 )
 def test_what_cannot_be_resolved_is_said(role: RawObject, text: str) -> None:
-    """RBG-69, RBG-72, RBG-74."""
+    """RBG-69, RBG-72, RBG-74, HF-19."""
     with pytest.raises(TemplateError) as refused:
         base_of(role, SHARED)
     assert text in str(refused.value)

@@ -427,16 +427,20 @@ class TestInPlace:
         world.change("RoleInstance", f"{NAME}-1", patch)
         assert deleted(world.pass_()) == [f"{NAME}-1"]
 
-    @pytest.mark.parametrize("type_", ["", "InPlaceOnly", "Recreate", "InPlaceIfPossible"])
+    @pytest.mark.parametrize("type_", ["", "InPlaceOnly", "Odd", "InPlaceIfPossible"])
     def test_only_recreate_pod_always_replaces_the_instance(self, type_):
-        """IPI-2, 04 §1.1"""
+        """IPI-2, SET-7, 04 §1.1"""
         world = rested(replicas=1, strategy={"type": type_})
         world.edit_image("web:2")
         assert deleted(world.pass_()) == []
         assert len(patched(world.pass_(), ROLE_INSTANCE)) == 0
-        other = rested(replicas=1, strategy={"type": "RecreatePod"})
-        other.edit_image("web:2")
-        assert deleted(other.pass_()) == [f"{NAME}-0"]
+
+    @pytest.mark.parametrize("type_", ["RecreatePod", "Recreate"])
+    def test_recreate_pod_and_its_old_spelling_replace_the_instance(self, type_):
+        """IPI-2, CV-14"""
+        world = rested(replicas=1, strategy={"type": type_})
+        world.edit_image("web:2")
+        assert deleted(world.pass_()) == [f"{NAME}-0"]
 
     def test_next_instance_waits_until_the_pods_of_this_one_follow(self, world):
         """SFM-13, IPI-3"""
