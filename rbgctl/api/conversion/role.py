@@ -26,8 +26,7 @@ _LEADER_WORKER: Final = (
 def role_up(role: RawObject) -> RawObject:
     """The v1alpha2 role of a v1alpha1 role. The first of leaderWorkerSet, components, template decides its pattern."""
     out = _shared(role)
-    annotations = annotations_up(role)
-    if annotations is not None and annotations != {}:
+    if (annotations := _without_nulls(annotations_up(role))) is not None:
         out["annotations"] = annotations
     leader_worker, components = role.get("leaderWorkerSet"), role.get("components")
     if isinstance(leader_worker, dict):
@@ -47,8 +46,7 @@ def role_up(role: RawObject) -> RawObject:
 def role_down(role: RawObject) -> RawObject:
     """The v1alpha1 role of a v1alpha2 role. The first of its leader-worker, components, standalone patterns counts."""
     out = _shared(role)
-    annotations = role.get("annotations")
-    if annotations is not None and annotations != {}:
+    if (annotations := _without_nulls(role.get("annotations"))) is not None:
         out["annotations"] = annotations
     out["workload"] = workload_down(role)
     leader_worker, custom = role.get("leaderWorkerPattern"), role.get("customComponentsPattern")
@@ -80,6 +78,13 @@ def _shared(role: RawObject) -> RawObject:
         enable = adapter.get("enable")
         out["scalingAdapter"] = {} if enable is None else {"enable": enable}
     return out
+
+
+def _without_nulls(annotations: Any) -> Any:
+    """None for a map without entries. CV-4"""
+    if isinstance(annotations, dict) and None in annotations.values():
+        annotations = {key: value for key, value in annotations.items() if value is not None}
+    return None if annotations == {} else annotations
 
 
 def _component(component: Any) -> Any:

@@ -244,3 +244,28 @@ async def test_converting_500_objects_keeps_the_loop_free(size: int, seconds: fl
     assert best < 0.05
     if seconds:
         assert took >= 500 * seconds  # a conversion in one go would have held up the loop for as long
+
+
+@pytest.mark.parametrize("depth", [100, 300, 980, 1010, 5000])
+async def test_one_deeply_nested_object_does_not_fail_the_others(depth: int) -> None:
+    """CV-7: the API server takes ten thousand levels where a schema says nothing."""
+    deep = b'{"a":["]\\"}",' * depth + b"1.5" + b"]}" * depth
+    same, other = car("same", "v2", deep="@"), car("other", deep="@", flat=[{}, []])
+    body = review(car("first"), same, other, car("last")).replace(b'"@"', deep)
+    answer = await answered(body)
+    assert answer.status == 200
+    parts = {name: car(name, "v2", converted=True) for name in ("first", "other", "last")}
+    parts["other"] |= {"deep": "@", "flat": [{}, []]}
+    assert answer.body.count(deep) == 2
+    found = orjson.loads(answer.body.replace(deep, b'"@"'))["response"]
+    assert found["result"] == {"status": "Success"}
+    assert found["convertedObjects"] == [parts["first"], same, parts["other"], parts["last"]]
+
+
+async def test_a_result_that_cannot_be_encoded_is_a_bug_of_the_converter() -> None:
+    panics = Counter("panics", "x", registry=CollectorRegistry())
+    found = await decoded(
+        review(car("a")), lambda obj, desired: {**obj, "apiVersion": desired, "x": {1}}, panics=panics
+    )
+    assert failure(found) == "internal error occurred during conversion"
+    assert next(iter(panics.collect())).samples[0].value == 1

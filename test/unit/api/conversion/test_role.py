@@ -98,6 +98,12 @@ def test_nulls_inside_of_a_role_are_left_out() -> None:
     }
 
 
+def test_an_annotation_that_is_null_is_none() -> None:
+    """CV-4"""
+    assert role_up(annotations={WT: None, "a": "b"})["annotations"] == {"a": "b"}
+    assert role_down(annotations={WT: None}, standalonePattern={}) == {"name": "w"}
+
+
 @pytest.mark.parametrize("version", [V1, V2])
 def test_roles_are_always_there_and_empty_role_templates_never(version: str) -> None:
     """CV-4, CV-8"""

@@ -28,6 +28,7 @@ from rbgctl.machinery.gvk import RawObject
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "versions.jsonl"
 RECORDED = {v: [json.loads(line)[v.rpartition("/")[2]] for line in GOLDEN.open(encoding="utf-8")] for v in (V1, V2)}
+MAPS = ("annotations", "labels")
 DERIVED = (GANG, GANG + "-timeout", GANG + "-volcano-queue", GANG + "-volcano-priority", TOPOLOGY)
 
 # --- objects ---------------------------------------------------------------------------------------------------------
@@ -234,7 +235,9 @@ def normal(obj: RawObject) -> RawObject:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        kept = {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        # A string map of nothing but nulls is none at all.
+        return {key: item for key, item in kept.items() if item != {} or key not in MAPS or value[key] == {}}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
