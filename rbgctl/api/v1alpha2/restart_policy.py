@@ -21,8 +21,8 @@ VALUES: Final = (NONE, RECREATE_INSTANCE)
 class RestartPolicyConfig(Model):
     """Restart policy with the delays between successive recreations of one instance."""
 
-    # Rules are judged after defaulting, so both fields are always there. To ask with has() first is too expensive, by the
-    # reckoning of Kubernetes 1.28, for every role of a list without a limit: it refuses the whole CRD.
+    # Rules are judged after defaulting, so both fields are always there. Asking with has() first is too expensive for
+    # every role of a list without a limit, by the reckoning of Kubernetes 1.28: it refuses the whole CRD.
     crd_rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.maxDelaySeconds >= self.baseDelaySeconds",
