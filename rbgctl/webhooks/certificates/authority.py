@@ -208,6 +208,11 @@ def unexpired(certificates: tuple[bytes, ...], at: datetime) -> tuple[bytes, ...
     return tuple(c for c in certificates if ends(c) > at and _may_sign(x509.load_pem_x509_certificate(c)))
 
 
+def is_named_as_ours(certificate: bytes) -> bool:
+    """Whether it has the name that we, and the Go operator, give to authorities. Raises ValueError for what is none."""
+    return x509.load_pem_x509_certificate(certificate).subject == _name(AUTHORITY_NAME)
+
+
 def _fault_of_key(certificate: x509.Certificate, key: bytes, what: str) -> str:
     try:
         public = _public_halves.of(key)

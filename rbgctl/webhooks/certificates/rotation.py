@@ -21,6 +21,7 @@ from rbgctl.webhooks.certificates.authority import (
     ends,
     fault_of_authority,
     fault_of_leaf,
+    is_named_as_ours,
     new_authority,
     new_leaf,
     split,
@@ -131,10 +132,11 @@ def first(dns_name: str, now: datetime, lifetimes: Lifetimes, *, installed: tupl
 def adopted(bundle: Bundle, installed: tuple[bytes, ...], now: datetime) -> Bundle:
     """With authorities that are trusted though the bundle knows nothing of them: replicas may serve under them still.
 
-    They are previous ones from now on, and leave like these.
+    They are previous ones from now on, and leave like these. Only those with the name of our authorities: what else
+    somebody wrote into a caBundle goes at once, and gets into no other (CERT-9, CERT-10).
     """
     known = bundle.trusted
-    strangers = [c for c in unexpired(installed, now) if c not in known]
+    strangers = [c for c in unexpired(installed, now) if c not in known and is_named_as_ours(c)]
     room = max(0, MOST_PREVIOUS - len(bundle.previous))
     return replace(bundle, previous=(*bundle.previous, *strangers[:room])) if strangers[:room] else bundle
 

@@ -23,6 +23,7 @@ from unit.webhooks.certificates.objects_server import (
 from rbgctl.machinery.gvk import NN
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.reconciler import Result
+from rbgctl.runtime.testing.certificates import Authority
 from rbgctl.runtime.testing.clocks import START, ManualClock
 from rbgctl.webhooks.certificates.authority import fault_of_leaf
 from rbgctl.webhooks.certificates.bootstrap import Place
@@ -141,10 +142,10 @@ async def test_while_a_bundle_cannot_be_read_trust_is_only_added() -> None:
 
 
 async def test_no_more_than_a_few_authorities_are_taken_over_from_ca_bundles() -> None:
-    """CERT-13: expired ones and serving certificates never; the Secret does not grow without end."""
+    """CERT-13: expired ones, serving certificates and those of others never; the Secret does not grow without end."""
     foreign = [authority(f"foreign {n}").certificate for n in range(3)]
     gone = authority("gone", made=NOW - timedelta(days=9), lives=timedelta(days=1)).certificate
-    offered = (gone, leaf("b").certificate, *foreign)
+    offered = (gone, leaf("b").certificate, Authority("foreign").pem, *foreign)
     taken = adopted(bundle(), offered, NOW)
     assert taken == bundle(previous=tuple(foreign))
     assert adopted(taken, offered, NOW) == taken
