@@ -379,7 +379,7 @@ async def test_two_managers_that_do_the_same_work_at_once_make_nothing_twice(
     """RT-CA-22: no lock, no fence of one says anything to the other; names and preconditions keep them apart."""
     namespace = await new_namespace(client, "crowd")
     began = env.audit_log.stat().st_size
-    flags = (f"--namespaces={namespace}", "--no-leader-elect")
+    flags = (f"--namespaces={namespace}", "--leader-elect=false")
     for name in ("one", "two"):
         process = await accounts.process(name, *flags)
         await process.start()
