@@ -22,8 +22,9 @@ test: $(READY) controlplane ## unit, integration, cluster and chaos tests
 test-unit: $(READY) ## only what needs no API server
 	$(PYTEST) test/unit -m "not nightly" $(ARGS)
 
-test-nightly: $(READY) controlplane test-oldest ## the long property and chaos runs, and test-oldest
+test-nightly: $(READY) controlplane ## the long property and chaos runs, then test-oldest
 	$(PYTEST) test -m nightly $(ARGS)
+	$(MAKE) test-oldest
 
 test-oldest: $(READY) controlplane ## the integration tests on the oldest supported Kubernetes
 	@assets=$$($(BIN)/python hack/controlplane/build.py --module oldest) && \
