@@ -160,7 +160,7 @@ def test_roles_grant_the_same_as_the_cluster_role_but_in_their_namespaces() -> N
 
     whole_cluster_only = {"customresourcedefinitions", "tokenreviews", "subjectaccessreviews"}
     # Webhooks serve the whole cluster: a manager of some namespaces has none.
-    of_webhooks = {"validatingwebhookconfigurations", "rolebasedgroupscalingadapters"}
+    of_webhooks = {"validatingwebhookconfigurations", "rolebasedgroupscalingadapters", "rolebasedgroupsets"}
     wanted = {g for g in granted(rbac.role()["rules"]) if g[1] not in whole_cluster_only | of_webhooks}
     assert granted([*roles["Role", "a"]["rules"], *elsewhere]) == wanted
     scopes = {(r.gvk.group, r.plural): r.namespaced for r in RESOURCES}
