@@ -142,11 +142,7 @@ SELDOM: Final[Mapping[tuple[str, str, str], str]] = {
         for group, plural in _OWN
     },
     ("", "events", "patch"): "an event that repeats",
-    (
-        GROUP,
-        "rolebasedgroupsets",
-        "get",
-    ): "a new group of a set that breaks a rule which stored sets may break",
+    (GROUP, "rolebasedgroupsets", "get"): "a new group says it is of a set, and breaks a rule",
     (GROUP, "rolebasedgroupscalingadapters", "get"): "a change of replicas that an adapter may own is validated",
     ("", "pods", "patch"): "a new revision that leaves the pod as it is: its label",
     ("", "secrets", "update"): "webhook certificates are renewed",
