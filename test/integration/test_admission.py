@@ -139,8 +139,8 @@ async def test_scaling_below_the_partition(client: LiveClient, namespace: str) -
     scaled = await client.update(made)
     scaled["metadata"]["labels"] = {"x": "y"}
     labelled = await client.update(scaled)
-    labelled["spec"]["roles"][0]["minReadySeconds"] = 1
-    with pytest.raises(Forbidden, match=r"partition: 1 must be less than replicas 1"):
+    labelled["spec"]["roles"][0]["rolloutStrategy"]["rollingUpdate"]["partition"] = 2
+    with pytest.raises(Forbidden, match=r"partition: 2 must be less than replicas 1"):
         await client.update(labelled)
 
 

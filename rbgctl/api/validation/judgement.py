@@ -221,8 +221,9 @@ def judge_set_update(old: SetView, new: SetView, *, deprecated_types_enabled: bo
     settled = _spared(settle(found, _set_rules(old) if found else ()), old.child.group)
     tolerated = [*settled.tolerated]
     stored = rollout_budgets.Stored(old.child.group, new.child.group)
+    budgets = {_inside(problem) for problem in rollout_budgets.rollouts(new.child.group)}
     for problem in settled.refused:
-        (tolerated if stored.tolerates(problem) else errors).append(problem)
+        (tolerated if problem in budgets and stored.tolerates(problem) else errors).append(problem)
     warned = [*tolerated, *_set_template_rules(new)]
     return Judgement(errors, bounded([*map(str, warned), *_set_advice(new)]))
 
