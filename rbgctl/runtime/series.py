@@ -5,6 +5,7 @@ where that is a good part of what an event costs (RT-AC-03). Use them from one t
 `labels(...)` gives the series with these label values, always the same object.
 """
 
+from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
@@ -92,11 +93,13 @@ class _Family(Collector, Generic[S]):
             self._add(family, values, series)
         return [family]
 
+    @abstractmethod
     def _empty(self) -> Metric:
-        raise NotImplementedError
+        """The family without series."""
 
+    @abstractmethod
     def _add(self, family: Metric, values: tuple[str, ...], series: S) -> None:
-        raise NotImplementedError
+        """Adds the samples of one series to `family`."""
 
 
 class NumberFamily(_Family[Number]):
