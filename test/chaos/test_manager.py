@@ -69,17 +69,26 @@ async def live_through(client: LiveClient, namespace: str, *, timeout: float) ->
 
 
 async def settled(client: LiveClient, namespace: str) -> dict[str, RawObject]:
-    """The objects once they no longer change: two looks that agree, versions included, a second apart."""
+    """The objects once they no longer change: two looks that agree, versions included, a second apart.
 
-    async def looks() -> tuple[list[str], list[str]]:
+    What the garbage collector has still to remove changes nothing for as long as that has not begun, so nothing may
+    be owned by an object that is gone.
+    """
+
+    async def looks() -> tuple[list[RawObject], list[RawObject]]:
         found = []
         for wait in (1.0, 0.0):
             listed = [(await client.list(gvk, namespace)).items for gvk in KINDS]
-            found.append([str(o["metadata"]) for items in listed for o in items])
+            found.append([o["metadata"] for items in listed for o in items])
             await asyncio.sleep(wait)
         return found[0], found[1]
 
-    await eventually(looks, lambda pair: pair[0] == pair[1], timeout=60)
+    def at_rest(pair: tuple[list[RawObject], list[RawObject]]) -> bool:
+        there = {meta["uid"] for meta in pair[1]}
+        owners = {ref["uid"] for meta in pair[1] for ref in meta.get("ownerReferences", ())}
+        return pair[0] == pair[1] and owners <= there
+
+    await eventually(looks, at_rest, timeout=60)
     return await snapshot(client, KINDS, namespace)
 
 
