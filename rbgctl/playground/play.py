@@ -149,7 +149,8 @@ async def _follow(
         drawing = asyncio.create_task(view.run())
         try:
             up = asyncio.gather(drawing, installing)
-            await asyncio.wait([up, running, env.failed], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [up, running, env.failed]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             drawing.cancel()
         for ended in (env.failed, running, up):
