@@ -16,6 +16,7 @@ from rich.console import Console
 from rbgctl.api.crd import manifests
 from rbgctl.api.kinds import KIND_GROUP, RESOURCES
 from rbgctl.machinery.gvk import GVK, RawObject
+from rbgctl.manager import CONTROLLERS, checked_kinds
 from rbgctl.playground.deployment import ManagerProcess, deploy
 from rbgctl.playground.view import LiveView
 from rbgctl.runtime.cache import Cache
@@ -61,6 +62,14 @@ def load_example(path: Path) -> list[RawObject]:
     return documents
 
 
+def in_turn(crds: Sequence[RawObject], objects: Sequence[RawObject]) -> tuple[list[RawObject], list[RawObject]]:
+    """The CRDs that the operator and these objects wait for, and the others: the API server needs seconds for a CRD
+    with whole pod templates."""
+    kinds = {gvk.kind for gvk in checked_kinds(tuple(CONTROLLERS))} | {o["kind"] for o in objects}
+    first = [c for c in crds if c["spec"]["names"]["kind"] in kinds]
+    return first, [c for c in crds if c not in first]
+
+
 async def play(options: Options, console: Console) -> None:
     """Run until Ctrl-C or SIGTERM. Raises PlaygroundError, or what EnvTest raises when it cannot start."""
     began = time.monotonic()
@@ -70,15 +79,15 @@ async def play(options: Options, console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     # Without a webhook v1alpha2 works in full, and v1alpha1 is refused for kinds that would have to be converted.
-    crds = manifests(legacy=False)
+    first, others = in_turn(manifests(legacy=False), objects)
     env = EnvTest(
-        nodes=options.nodes, crds=crds, static=RESOURCES, keep=options.keep, port=options.port, stage_crd=True
+        nodes=options.nodes, crds=first, static=RESOURCES, keep=options.keep, port=options.port, stage_crd=True
     )
     console.print(f"starting a Kubernetes control plane with {options.nodes} simulated nodes …", highlight=False)
     if not await _unless(stopped, env.start()):
         return
     try:
-        await _unless(stopped, _show(env, objects, options, console, began))
+        await _unless(stopped, _show(env, objects, others, options, console, began))
     finally:
         console.print("stopping …", highlight=False)
         await env.stop()
@@ -104,6 +113,23 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, None]) -> bo
 async def _show(
     env: EnvTest,
     objects: Sequence[RawObject],
+    crds: Sequence[RawObject],
+    options: Options,
+    console: Console,
+    began: float,
+) -> None:
+    """crds: what is installed while the operator starts and the group comes up."""
+    installing = asyncio.create_task(env.install_crds(crds))
+    try:
+        await _follow(env, objects, installing, options, console, began)
+    finally:
+        installing.cancel()
+
+
+async def _follow(
+    env: EnvTest,
+    objects: Sequence[RawObject],
+    installing: asyncio.Task[None],
     options: Options,
     console: Console,
     began: float,
@@ -122,10 +148,12 @@ async def _show(
         await _apply(LiveClient(transport, mapper, user_agent="playground"), objects, options.example)
         drawing = asyncio.create_task(view.run())
         try:
-            await asyncio.wait([drawing, running, env.failed], return_when=asyncio.FIRST_COMPLETED)
+            up = asyncio.gather(drawing, installing)
+            ends: list[asyncio.Future[Any]] = [up, running, env.failed]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             drawing.cancel()
-        for ended in (env.failed, running, drawing):
+        for ended in (env.failed, running, up):
             if ended.done():
                 ended.result()
         _instructions(env, manager, group, namespace, console, time.monotonic() - began)

@@ -10,14 +10,27 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cluster.groups import POD, names
+from rbgctl.api.crd import manifests
 from rbgctl.runtime.client import LiveClient
 from rbgctl.runtime.config import ClusterConfig
 from rbgctl.runtime.discovery import RestMapper
+from rbgctl.runtime.served_kinds import CRD
 from rbgctl.runtime.testing.processes import process_ended
 from rbgctl.runtime.transport import Transport
 
-READY_WITHIN = 60.0
-"""Seconds from start to Ready with a warm cache: 12 to 16 alone, most of it the API server taking in whole CRDs."""
+READY_WITHIN = 15.0
+"""Seconds from start to Ready on two idle cores with a warm cache; 10 to 13 when this was written."""
+CORES = 2
+BUSY_MACHINE = 4
+"""How much longer it may take where others compute too; the CPU time that it takes changes little then."""
+
+
+def cpu_seconds(pids: set[int]) -> float:
+    """CPU time of these processes and of their children that have ended."""
+    ticks = 0
+    for pid in pids:
+        ticks += sum(int(n) for n in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def children(pid: int) -> set[int]:
@@ -80,7 +93,8 @@ async def test_the_group_is_ready_in_time_and_ctrl_c_stops_everything_cleanly() 
     async with playground() as (process, text):
         seconds = re.search(r"^Ready ([\d.]+) s after the start", text, re.MULTILINE)
         assert seconds is not None, text
-        assert float(seconds[1]) < READY_WITHIN
+        assert float(seconds[1]) < READY_WITHIN * BUSY_MACHINE
+        assert cpu_seconds({process.pid, *children(process.pid)}) < READY_WITHIN * CORES
         for expected in (
             "role backend: 0/3 ready",
             "role backend: 3/3 ready",
@@ -93,7 +107,10 @@ async def test_the_group_is_ready_in_time_and_ctrl_c_stops_everything_cleanly() 
         assert started < text.index("pod demo-backend-0"), "backend started before frontend was Ready"
         directory = directory_in(text)
         async with Transport(ClusterConfig.load(str(directory / "admin.kubeconfig"))) as transport:
-            assert len(await names(LiveClient(transport, RestMapper(transport)), POD, "default")) == 4
+            client = LiveClient(transport, RestMapper(transport))
+            assert len(await names(client, POD, "default")) == 4
+            installed = await names(client, CRD, "")
+            assert set(installed) >= {c["metadata"]["name"] for c in manifests(legacy=False)}
         below = children(process.pid)
         assert len(below) >= 6
         process.send_signal(signal.SIGINT)

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
+from unit.runtime.standby import Standby
 
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.admission import AdmissionRequest, Denied, Verdict
@@ -217,7 +218,7 @@ async def test_conversion_of_a_crd_with_two_versions(
             await client.create(car(f"car-{number:03}", v1, {"color": f"c{number}"}))
         manager = Manager(
             env.config,
-            ManagerOptions(elector=lambda _: Follower(), first_list_jitter=0.0),
+            ManagerOptions(elector=lambda _: Standby(), first_list_jitter=0.0),
         )
         server = manager.serve_webhooks(WebhookOptions(host=where.host, port=where.port, cert_dir=where.directory))
         serve_kind(server, v1, converter=repaint)
@@ -251,25 +252,6 @@ async def test_conversion_of_a_crd_with_two_versions(
             for colour in ("octarine", "bug"):
                 with contextlib.suppress(ApiError):
                     await client.delete(v1, NN(namespace, colour))
-
-
-class Follower:
-    """An election that this replica does not win."""
-
-    async def run(self, _: Any) -> None:
-        await asyncio.Event().wait()
-
-    def remaining(self) -> float:
-        return 0.0
-
-    def healthy(self, _: float) -> bool:
-        return True
-
-    async def stop(self, *, release: bool) -> None:
-        del release
-
-    async def close(self, _: float) -> None:
-        pass
 
 
 class Impatient(SystemClock):

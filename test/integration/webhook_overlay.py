@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from unit.runtime.standby import Standby
+
 from rbgctl.api.kinds import RESOURCES
 from rbgctl.machinery.gvk import GVK, NN, RawObject
 from rbgctl.runtime.client import LiveClient
@@ -122,25 +124,6 @@ def client_configs(obj: RawObject) -> list[dict[str, Any]]:
         webhook = (obj["spec"].get("conversion") or {}).get("webhook")
         return [webhook["clientConfig"]] if webhook else []
     return [w["clientConfig"] for w in obj["webhooks"]]
-
-
-class Standby:
-    """An election that this replica does not win: the write gate stays shut."""
-
-    async def run(self, _: Any) -> None:
-        await asyncio.Event().wait()
-
-    def remaining(self) -> float:
-        return 0.0
-
-    def healthy(self, _: float) -> bool:
-        return True
-
-    async def stop(self, *, release: bool) -> None:
-        del release
-
-    async def close(self, _: float) -> None:
-        pass
 
 
 @dataclass

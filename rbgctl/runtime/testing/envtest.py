@@ -175,8 +175,7 @@ class EnvTest:
 
     async def restart_api_server(self) -> None:
         """Start a killed API server again on the same port and data; returns when it is ready."""
-        await self._run("kube-apiserver", self._api_server)
-        await self._until_healthy(f"{self.config.server}/readyz", ssl=self.config.ssl_context())
+        await self._run_api_server()
 
     @property
     def failed(self) -> asyncio.Future[None]:
@@ -344,7 +343,11 @@ class EnvTest:
             self._layout, port=port, etcd_port=etcd_port, whole=self.nodes > 0, audit=self._audit
         )
         self._api_server = [*arguments, *self._extra_args]
-        await self._run("kube-apiserver", self._api_server)
+        await self._run_api_server()
+
+    async def _run_api_server(self) -> None:
+        environment = {k: v for k, v in components.API_SERVER_ENVIRONMENT.items() if k not in os.environ}
+        await self._run("kube-apiserver", self._api_server, **environment)
         await self._until_healthy(f"{self.config.server}/readyz", ssl=self.config.ssl_context())
 
     async def _until_healthy(self, url: str, *, ssl: Any) -> None:

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from unit.runtime import tls
+from unit.runtime.standby import Standby
 
 from rbgctl.machinery.gvk import GVK, RawObject
 from rbgctl.runtime.admission import AdmissionEndpoint, AdmissionRequest, AdmissionResponse, Verdict
@@ -226,30 +227,11 @@ async def test_a_port_that_never_answers_fails_after_ten_seconds(  # RT-WH-03
     assert asyncio.get_running_loop().time() - began == pytest.approx(10.0)
 
 
-class Never:
-    """An election that nobody wins."""
-
-    async def run(self, _: Any) -> None:
-        await asyncio.Event().wait()
-
-    def remaining(self) -> float:
-        return 0.0
-
-    def healthy(self, _: float) -> bool:
-        return True
-
-    async def stop(self, *, release: bool) -> None:
-        del release
-
-    async def close(self, _: float) -> None:
-        pass
-
-
 async def test_replicas_that_do_not_lead_serve_before_their_caches_start(certificates: Path) -> None:
     # RT-MG-02, RT-MG-07, RT-HZ-09, MGR-12
     manager = Manager(
         ClusterConfig("http://127.0.0.1:1"),
-        ManagerOptions(elector=lambda _: Never(), health_address="127.0.0.1:0"),
+        ManagerOptions(elector=lambda _: Standby(), health_address="127.0.0.1:0"),
     )
     server = manager.serve_webhooks(at(certificates))
     server.register("/x", Echo())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from unit.runtime.standby import Standby
 from unit.runtime.tls import der, issue, served, write
 from unit.webhooks.certificates.objects_server import SECRET, ObjectsServer, running
 
@@ -22,27 +23,8 @@ from rbgctl.webhooks.configuration import webhook_configuration
 from rbgctl.webhooks.wiring import WebhookSettings
 
 
-class Shut:
-    """An election that is never won: the write gate stays shut."""
-
-    async def run(self, _: object) -> None:
-        await asyncio.Event().wait()
-
-    def remaining(self) -> float:
-        return 0.0
-
-    def healthy(self, _: float) -> bool:
-        return True
-
-    async def stop(self, *, release: bool) -> None:
-        del release
-
-    async def close(self, _: float) -> None:
-        pass
-
-
 def manager(server: ObjectsServer, **options: object) -> Manager:
-    chosen = ManagerOptions(elector=lambda _: Shut(), **options)  # type: ignore[arg-type]
+    chosen = ManagerOptions(elector=lambda _: Standby(), **options)  # type: ignore[arg-type]
     return Manager(ClusterConfig(server.url), chosen, resources=RESOURCES)
 
 
