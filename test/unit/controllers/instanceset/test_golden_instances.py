@@ -47,7 +47,7 @@ def as_made(recorded: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_instances_are_the_recorded_ones_but_for_their_own_ordinal(name):
-    """SFM-10, RIS-1, defect D1"""
+    """LBL-45, SFM-10, RIS-1, defect D1"""
     recorded = [as_made(json.loads(json.dumps(i))) for i in INSTANCES if i["metadata"]["name"].startswith(f"{name}-")]
     assert planned(name)[0] == recorded
     assert recorded
