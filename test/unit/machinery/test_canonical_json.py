@@ -17,11 +17,12 @@ JSON = st.recursive(
 
 
 def test_keys_are_sorted_and_nothing_is_padded() -> None:
+    # HSH-6
     assert canonical_json({"b": [1, {"d": None, "c": True}], "a": ""}) == b'{"a":"","b":[1,{"c":true,"d":null}]}'
 
 
 def test_html_and_line_separators_are_escaped_and_the_rest_is_utf8() -> None:
-    # RBG-35
+    # HSH-6, RBG-35
     assert canonical_json({"<&>": "a && b 2>&1 \u2028\u2029 é \x7f\x01"}) == (
         b'{"\\u003c\\u0026\\u003e":"a \\u0026\\u0026 b 2\\u003e\\u00261 \\u2028\\u2029 \xc3\xa9 \x7f\\u0001"}'
     )
@@ -46,7 +47,7 @@ def test_html_and_line_separators_are_escaped_and_the_rest_is_utf8() -> None:
     ],
 )
 def test_floats_are_printed_as_go_prints_them(number: float, text: str) -> None:
-    # RBG-35: exponent form only from 1e21 and below 1e-6
+    # HSH-6, RBG-35: exponent form only from 1e21 and below 1e-6
     assert go_float(number) == text
     assert canonical_json([number]) == f"[{text}]".encode()
 

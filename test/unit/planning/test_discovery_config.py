@@ -26,7 +26,7 @@ def test_the_text_is_the_recorded_one() -> None:
 
 
 def test_addresses_ports_and_sizes() -> None:
-    """RBG-46, RBG-136."""
+    """PAY-8, RBG-46, RBG-136."""
     ports = [ServicePort(port=443), ServicePort(port=80), ServicePort(name="My-Api", port=6443)]
     text = discovery_config(
         "test-cluster",

@@ -51,7 +51,7 @@ def settle(rbg: dict[str, Any], store: Any) -> Any:
 
 
 def test_vector_of_one_standalone_role() -> None:
-    # RBG-132, RBG-34, RBG-37, RBG-40
+    # HSH-2, HSH-3, RBG-132, RBG-34, RBG-37, RBG-40
     content = group_content(group()["spec"])
     assert content.encoded == (
         b'{"spec":{"roleTemplates":[{"$patch":"replace"}],"roles":[{"$patch":"replace"},{"name":"worker",'
@@ -64,7 +64,7 @@ def test_vector_of_one_standalone_role() -> None:
 
 
 def test_vector_of_a_role_template() -> None:
-    # RBG-133, RBG-40: the template is hashed after the role
+    # HSH-3, RBG-133, RBG-40: the template is hashed after the role
     template = {"metadata": {}, "spec": {"containers": [{"image": "nginx:1.27", "name": "main", "resources": {}}]}}
     web = {
         "name": "web",
@@ -77,7 +77,7 @@ def test_vector_of_a_role_template() -> None:
 
 
 def test_created_revision_object() -> None:
-    # RBG-33: no annotations of the group
+    # HSH-2, RBG-33: no annotations of the group
     (create,) = resolve_group(group(), []).steps
     assert create.obj["metadata"] == {
         "name": "demo-854b75d675-1",
@@ -114,13 +114,13 @@ def test_events_of_a_new_revision() -> None:
 
 
 def test_replicas_make_no_revision(store: Any) -> None:
-    # RBG-38
+    # HSH-2, RBG-38
     first = settle(group(role(replicas=1)), store)
     assert name_of(settle(group(role(replicas=9)), store).revision) == name_of(first.revision)
 
 
 def test_a_change_makes_the_next_number(store: Any) -> None:
-    # RBG-33, RBG-39
+    # HSH-2, RBG-33, RBG-39
     settle(group(), store)
     changed = settle(group(role(image="nginx:1.28")), store)
     assert number_of(changed.revision) == 2
@@ -138,7 +138,7 @@ def test_rollback_is_a_new_revision_with_the_old_hash(store: Any) -> None:
 
 
 def test_same_meaning_in_other_bytes_keeps_stored_hashes(store: Any) -> None:
-    # RBG-38 improvement, RBG-43: nothing is written and no role label moves
+    # HSH-8, RBG-38 improvement, RBG-43: nothing is written and no role label moves
     settle(group(), store)
     stored = store.all()[0]
     stored["data"]["spec"]["roles"][1]["minReadySeconds"] = 0
@@ -232,14 +232,14 @@ def test_equal_revision_missed_by_the_cache_is_accepted(store: Any) -> None:
 
 
 def test_name_prefix_is_cut_to_220_characters() -> None:
-    # RBG-33
+    # HSH-2, RBG-33
     rbg = group()
     rbg["metadata"]["name"] = "n" * 230
     assert name_of(resolve_group(rbg, []).revision).startswith("n" * 220 + "-854b75d675-1")
 
 
 def test_newest_five_revisions_stay(store: Any) -> None:
-    # RBG-41
+    # HSH-2, RBG-41
     names = [name_of(settle(group(role(image=f"i{n}")), store).revision) for n in range(6)]
     planned = resolve_group(group(role(image="i6")), store.all())
     deletes = truncate_group(planned)

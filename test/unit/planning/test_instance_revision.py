@@ -29,7 +29,7 @@ def settle(instance: dict[str, Any], store: Any) -> Any:
 
 
 def test_data_is_the_components_without_size() -> None:
-    # REV-1 and the third vector of 04 §20
+    # HSH-5, REV-1 and the third vector of 04 §20
     content = instance_content(an_instance()["spec"])
     assert content.encoded == (
         b'{"spec":{"$setElementOrder/components":[{"name":"main"}],"components":[{"name":"main","serviceName":null,'
@@ -49,13 +49,13 @@ def test_data_is_the_components_without_size() -> None:
     ],
 )
 def test_policies_and_gates_make_no_revision(store: Any, change: dict[str, Any]) -> None:
-    # REV-1
+    # HSH-5, REV-1
     before = settle(an_instance(), store)
     assert name_of(settle(an_instance(**change), store).update) == name_of(before.update)
 
 
 def test_size_makes_no_revision_and_labels_do(store: Any) -> None:
-    # REV-1
+    # HSH-5, REV-1
     before = settle(an_instance(), store)
     bigger, labelled = an_instance(), an_instance()
     bigger["spec"]["components"][0]["size"] = 4
@@ -65,7 +65,7 @@ def test_size_makes_no_revision_and_labels_do(store: Any) -> None:
 
 
 def test_revision_carries_the_instance_label_and_annotations(store: Any) -> None:
-    # REV-4
+    # HSH-5, REV-4
     (create,) = resolve_instance(an_instance(), []).steps
     assert isinstance(create, Create)
     assert create.obj["metadata"]["labels"] == {
@@ -77,7 +77,7 @@ def test_revision_carries_the_instance_label_and_annotations(store: Any) -> None
 
 
 def test_only_controlled_revisions_with_the_label_are_the_instances_own(store: Any) -> None:
-    # REV-5 improvement, D5: nobody's revision is not ours, and is never deleted
+    # HF-60, REV-5 improvement, D5: nobody's revision is not ours, and is never deleted
     settle(an_instance(), store)
     own = store.all()[0]
     orphan = {**own, "metadata": {**own["metadata"], "name": "orphan", "ownerReferences": []}}
@@ -114,7 +114,7 @@ def test_predecessors_revision_does_not_stop_a_recreated_instance(store: Any) ->
 
 
 def test_five_unused_revisions_stay(store: Any) -> None:
-    # REV-9: constant limit; pods' short hashes count as in use
+    # HSH-5, REV-9: constant limit; pods' short hashes count as in use
     names = [name_of(settle(an_instance(f"i{n}"), store).update) for n in range(9)]
     resolution = resolve_instance(an_instance("i8"), store.all())
     deletes = truncate_instance(resolution, [short_hash(names[0])])

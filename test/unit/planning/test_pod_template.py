@@ -83,7 +83,7 @@ def test_a_template_with_a_value_of_the_wrong_type_is_refused_with_its_path() ->
 
 
 def test_the_discovery_mount_respects_what_is_there() -> None:
-    """RBG-75: a volume of that name, and a mount of that name and path, stay; another path gets its own mount."""
+    """NAM-7, RBG-75: a volume of that name, and a mount of that name and path, stay."""
     spec: dict[str, Any] = {
         "volumes": [{"name": "rbg-cluster-config", "emptyDir": {}}],
         "initContainers": [{"name": "i"}],
@@ -99,7 +99,7 @@ def test_the_discovery_mount_respects_what_is_there() -> None:
 
 
 def test_the_template_is_the_recorded_one() -> None:
-    """RBG-75, RBG-77, RBG-81, RBG-141: as the Go operator put it into the RoleInstanceSet; the input is untouched."""
+    """NAM-7, RBG-75, RBG-77, RBG-81, RBG-141: as the Go operator rendered it; the input is untouched."""
     group = GOLDEN["rolebasedgroups.v1alpha2.workloads.x-k8s.io"][0]
     for role in group["spec"]["roles"]:
         recorded = next(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rbgctl.api.v1alpha2.defaults import leader_worker_size
 from rbgctl.api.v1alpha2.rolebasedgroup import RoleBasedGroup
 from rbgctl.machinery.gvk import RawObject
 from rbgctl.planning.role_templates import TemplateError, base_template, leader_template, worker_template
@@ -118,3 +119,23 @@ def test_a_patch_that_makes_values_of_the_wrong_type_is_refused_with_its_path() 
     patch = {"spec": {"containers": [{"name": "main", "image": 5}]}}
     with pytest.raises(TypedEncodingError, match=r"failed to apply templatePatch.*containers\[0\]\.image"):
         base_of({"standalonePattern": {"templateRef": {"name": "base", "patch": patch}}}, SHARED)
+
+
+def test_patches_of_leader_and_workers_are_those_of_the_leader_worker_pattern_only() -> None:
+    """HF-18: each gets its own; a role without that pattern has neither, and a base comes out as it went in."""
+    patched = {
+        "leaderWorkerPattern": {
+            "template": template(),
+            "leaderTemplatePatch": {"metadata": {"labels": {"who": "leader"}}},
+            "workerTemplatePatch": {"metadata": {"labels": {"who": "worker"}}},
+            "size": 5,
+        }
+    }
+    made = group(patched)
+    role, base = made.roles[0], base_template(made, made.roles[0])
+    assert role.leader_worker_pattern is not None
+    assert leader_worker_size(role.leader_worker_pattern) == 5
+    assert leader_template(role, base)["metadata"]["labels"] == {"who": "leader"}
+    assert worker_template(role, base)["metadata"]["labels"] == {"who": "worker"}
+    alone = group({"standalonePattern": {"template": template()}}).roles[0]
+    assert leader_template(alone, base) == worker_template(alone, base) == base

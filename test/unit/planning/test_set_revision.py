@@ -56,7 +56,7 @@ def settle(ris: dict[str, Any], store: Any, **more: Any) -> Any:
 
 
 def test_data_is_the_typed_template_with_a_replace_directive() -> None:
-    # REV-1 and the second vector of 04 §20
+    # HSH-4, REV-1 and the second vector of 04 §20
     template = {
         "components": [
             {"name": "main", "size": 1, "template": {"spec": {"containers": [{"name": "c", "image": "nginx:1.25"}]}}}
@@ -71,7 +71,7 @@ def test_data_is_the_typed_template_with_a_replace_directive() -> None:
 
 
 def test_first_revision_is_planned_and_usable_before_it_exists(store: Any) -> None:
-    # REV-4, REV-6, REV-7
+    # HSH-4, REV-4, REV-6, REV-7
     resolution = resolve(a_set(), store)
     (create,) = resolution.steps
     assert isinstance(create, Create)
@@ -145,7 +145,7 @@ def test_rollback_renumbers_the_old_revision(store: Any) -> None:
     ],
 )
 def test_another_spelling_of_the_same_template_is_reused(store: Any, respell: Callable[[Any], None]) -> None:
-    # REV-6.2 improvement, D6: no new revision, hash labels ignored
+    # HSH-8, REV-6.2 improvement, D6: no new revision, hash labels ignored
     settle(a_set(), store)
     (name,) = store.names()
     stored = store.all()[0]
@@ -158,7 +158,7 @@ def test_another_spelling_of_the_same_template_is_reused(store: Any, respell: Ca
 
 
 def test_quantities_compare_by_value(store: Any) -> None:
-    # REV-6.2 improvement
+    # HSH-8, REV-6.2 improvement
     settle(a_set(resources={"limits": {"cpu": "1.500", "memory": "1Gi"}}), store)
     same = resolve(a_set(resources={"limits": {"memory": "1024Mi", "cpu": 1.5}}), store)
     assert same.steps == []
@@ -224,7 +224,7 @@ def test_create_accepts_its_own_revision_that_the_cache_missed(store: Any) -> No
 
 
 def test_status_collision_count_is_where_hashing_starts(store: Any) -> None:
-    # REV-3, REV-6
+    # HSH-4, REV-3, REV-6
     content = set_content(a_set()["spec"]["roleInstanceTemplate"])
     resolution = resolve(a_set(), store, collisionCount=4)
     assert short_hash(resolution.update) == revision_hash(content.encoded, 4)
@@ -232,7 +232,7 @@ def test_status_collision_count_is_where_hashing_starts(store: Any) -> None:
 
 
 def test_pattern_switch_adds_the_labels_of_the_new_mode(store: Any) -> None:
-    # REV-4, REV-6 improvement: same revision, one label patch, no create
+    # HSH-4, REV-4, REV-6 improvement: same revision, one label patch, no create
     old = settle(a_set(), store)
     switched = resolve(a_set(), store, stateless=True, currentRevision=name_of(old.update))
     (patch,) = switched.steps
@@ -325,7 +325,7 @@ def test_set_without_a_selector_is_known_by_its_uid() -> None:
 
 
 def test_long_names_are_cut_to_223_bytes(store: Any) -> None:
-    # REV-4
+    # HSH-4, REV-4
     ris = a_set()
     ris["metadata"]["name"] = "n" * 240
     assert name_of(resolve(ris, store).update).rpartition("-")[0] == "n" * 223

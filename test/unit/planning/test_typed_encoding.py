@@ -18,6 +18,7 @@ from rbgctl.planning.typed_encoding import (
 )
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "typed_encoding.jsonl"
+EMPTY_TEMPLATE = {"metadata": {}, "spec": {"containers": None}}
 CASES = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").strip().split("\n")]
 
 
@@ -36,7 +37,7 @@ def encoded_container(**fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
 def test_pod_templates_equal_go(case: dict[str, Any]) -> None:
-    # RBG-36, REV-2: random templates with unknown fields, zero values, nulls and odd quantities
+    # HSH-6, RBG-36, REV-2: random templates with unknown fields, zero values, nulls and odd quantities
     assert canonical_json(encode("PodTemplateSpec", case["given"])).decode() == case["go"]
 
 
@@ -59,12 +60,12 @@ def _map_values(value: Any) -> list[Any]:
 
 def test_what_an_empty_template_always_has() -> None:
     # RBG-36: metadata without creationTimestamp, spec, and containers (null)
-    assert encode("PodTemplateSpec", {}) == {"metadata": {}, "spec": {"containers": None}}
+    assert encode("PodTemplateSpec", {}) == EMPTY_TEMPLATE
     assert rendered_pod_template({}) == {"metadata": {}, "spec": {}}
 
 
 def test_zero_values_go_and_pointers_stay() -> None:
-    # RBG-36
+    # HSH-6, RBG-36
     assert encoded_container(
         env=[{"name": "A", "value": ""}], tty=False, args=[], workingDir="", securityContext={"privileged": False}
     ) == {
@@ -136,6 +137,24 @@ def test_role_keeps_its_always_emitted_fields() -> None:
         "rolloutStrategy": {"type": ""},
         "engineRuntimes": [{"profileName": ""}],
     }
+
+
+@pytest.mark.parametrize(
+    ("type_name", "always"),
+    [
+        ("RoleSpec", {"name": "", "replicas": None}),
+        ("Component", {"name": "", "template": EMPTY_TEMPLATE}),
+        ("RoleTemplate", {"name": "", "template": EMPTY_TEMPLATE}),
+        ("TemplateRef", {"name": ""}),
+        ("RolloutStrategy", {"type": ""}),
+        ("EngineRuntime", {"profileName": ""}),
+        ("RoleInstanceSpec", {"components": None}),
+        ("RoleInstanceReadinessGate", {"conditionType": ""}),
+    ],
+)
+def test_what_the_structs_of_our_kinds_always_have(type_name: str, always: dict[str, Any]) -> None:
+    """API-10: as far as revisions consist of it; nothing else of ours is ever written as a whole object."""
+    assert encode(type_name, {}) == always
 
 
 def test_role_drops_zero_values_and_keeps_zero_pointers() -> None:

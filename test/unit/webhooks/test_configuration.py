@@ -20,7 +20,7 @@ from rbgctl.webhooks.configuration import ENTRIES, webhook_configuration
     ],
 )
 def test_entries_that_the_go_operator_has(index: int, name: str, plural: str, path: str) -> None:
-    """WH-4; WH-7: neither sub-resources nor deletions are shown to us."""
+    """API-23, WH-4; WH-7: neither sub-resources nor deletions are shown to us."""
     made = webhook_configuration("rbgs-system")
     assert made["metadata"] == {"name": "rbgs-validating-webhook-configuration"}
     assert made["webhooks"][index] == {

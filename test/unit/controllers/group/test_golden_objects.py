@@ -64,7 +64,7 @@ class Case:
 
 @pytest.mark.parametrize(("record", "group"), CASES)
 def test_role_instance_sets_are_the_recorded_ones(record: str, group: str) -> None:
-    """RBG-12, RBG-40, RBG-69, RBG-70, RBG-75..79, RBG-82..87, RBG-129, RBG-141."""
+    """LBL-40, LBL-43, RBG-12, RBG-40, RBG-69, RBG-70, RBG-75..79, RBG-82..87, RBG-129, RBG-141."""
     case = Case(record, group)
     assert case.sets.keys() == {names.workload_name(group, r.name) for r in case.roles}
     for role in case.roles:
@@ -80,7 +80,7 @@ def test_role_instance_sets_are_the_recorded_ones(record: str, group: str) -> No
 
 @pytest.mark.parametrize(("record", "group"), CASES)
 def test_services_are_the_recorded_ones(record: str, group: str) -> None:
-    """RBG-107..109."""
+    """LBL-48, RBG-107..109."""
     case = Case(record, group)
     assert case.recorded_services.keys() == {case.services[r.name] for r in case.roles}
     for role in case.roles:
@@ -95,7 +95,7 @@ def test_services_are_the_recorded_ones(record: str, group: str) -> None:
 
 @pytest.mark.parametrize(("record", "group"), CASES)
 def test_the_discovery_config_map_is_the_recorded_one_to_the_byte(record: str, group: str) -> None:
-    """RBG-45, RBG-46: other bytes would be a write at every take-over."""
+    """PAY-8, NAM-7, RBG-45, RBG-46: other bytes would be a write at every take-over."""
     case = Case(record, group)
     roles = discovered_roles(case.observed, case.services)
     if not roles:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.controllers.group.world import World, applied, group, role
 
-from rbgctl.api import annotations
+from rbgctl.api import annotations, conditions, labels
 from rbgctl.controllers.group.observe import AppliedConfig, Memory
+from rbgctl.controllers.group.role_instance_set import role_instance_set
 from rbgctl.machinery.gvk import NN
 from rbgctl.machinery.plan import Apply, Create, Delete, InOrder, MergePatch
 
@@ -265,7 +266,7 @@ def test_leaving_a_field_out_counts_as_a_change_of_spec() -> None:
 
 
 def test_mode_is_kept_or_told_from_the_past() -> None:
-    """RBG-44."""
+    """HF-12, RBG-44."""
     legacy = World(group(role("web"), annotations={annotations.DISCOVERY_CONFIG_MODE: "legacy"}))
     _, done = legacy.step()
     assert not any(isinstance(w, MergePatch) for w in done)
@@ -313,7 +314,7 @@ def test_only_so_many_config_maps_are_remembered() -> None:
 
 
 def test_a_live_workload_keeps_the_service_name_it_uses() -> None:
-    """RBG-5."""
+    """NAM-4, RBG-5."""
     world = World(group(role("web")))
     world.services["shop-web"] = {
         "apiVersion": "v1",
@@ -331,11 +332,66 @@ def test_a_live_workload_keeps_the_service_name_it_uses() -> None:
 
 
 def test_a_user_service_with_an_address_is_not_taken_for_the_old_layout() -> None:
-    """RBG-5."""
+    """NAM-4, RBG-5."""
     world = World(group(role("web")))
     world.services["shop-web"] = {"metadata": {"name": "shop-web", "uid": "s"}, "spec": {"clusterIP": "10.0.0.9"}}
     _, done = world.step()
     assert "Service/s-shop-web" in applied(done)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "made"),
+    [
+        (("Stateless", "Stateless"), False),
+        (("Stateless", "Stateful"), True),
+        (("Stateful", "Stateful"), True),
+        ((None, "Stateless"), True),
+    ],
+)
+def test_a_group_has_a_config_map_when_one_of_its_roles_is_stateful(kinds: tuple[str | None, ...], made: bool) -> None:
+    """HF-14."""
+    roles = [
+        role(f"r{n}", annotations={annotations.ROLE_INSTANCE_PATTERN: kind} if kind else {})
+        for n, kind in enumerate(kinds)
+    ]
+    _, done = World(group(*roles)).step()
+    assert ("ConfigMap/shop" in applied(done)) is made
+
+
+@pytest.mark.parametrize("mode", ["", "Preferred"])
+def test_the_uid_of_the_group_is_on_sets_that_keep_their_nodes(mode: str) -> None:
+    """LBL-40: LBL-5 is there only with in-place scheduling; the role's own labels cannot replace ours."""
+    given = {annotations.ROLE_INPLACE_SCHEDULING: mode} if mode else {}
+    observed = World(group(role("web", annotations=given, labels={"team": "a", labels.ROLE_NAME: "mine"}))).observed()
+    made = role_instance_set(observed, observed.group.roles[0], service="s", revision="r")
+    assert made["metadata"]["labels"] == {
+        "team": "a",
+        labels.role_revision("web"): "r",
+        **labels.common("ns", "shop", "web"),
+        labels.ROLE_TYPE: labels.ROLE_TYPE_POD_TEMPLATE,
+        **({labels.RBG_OWNER_UID: "group-uid"} if mode else {}),
+    }
+
+
+def test_the_status_is_one_apply_of_all_of_it_and_none_when_nothing_changed() -> None:
+    """IMP-5; CND-2: nothing but Ready is ever set."""
+    world = World(group(role("web"), role("api", 2, "web")))
+    parts = {"observedGeneration", "roleStatuses", "conditions"}
+    for _ in range(12):
+        _, done = world.step()
+        statuses = [w for w in done if getattr(w, "subresource", "") == "status"]
+        assert len(statuses) <= 1
+        for write in statuses:
+            assert isinstance(write, Apply)
+            assert write.field_manager == "rbg"
+            assert write.obj["status"].keys() | {"observedGeneration"} == parts
+            assert [s["name"] for s in write.obj["status"]["roleStatuses"]] in ([], ["web", "api"])
+            assert [c["type"] for c in write.obj["status"]["conditions"]] == [conditions.GROUP_READY]
+        for name in list(world.workloads):
+            world.act(name)
+    assert world.ready["status"] == "True"
+    assert world.group["status"].keys() == parts
+    assert not world.step()[1]
 
 
 def test_workloads_and_services_are_the_recorded_ones() -> None:

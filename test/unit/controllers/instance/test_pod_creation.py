@@ -35,7 +35,7 @@ def made(raw: RawObject) -> list[RawObject]:
     ],
 )
 def test_labels_say_which_pod_of_what_it_is(role_type: str, components: Any, indexes: list[str | None]) -> None:
-    # RIN-14, RIN-15, RIN-16
+    # LBL-47, RIN-14, RIN-15, RIN-16
     pods = made(instance(*components, role_type=role_type))
     assert [p["metadata"]["labels"].get(labels.COMPONENT_INDEX) for p in pods] == indexes
     for found in pods:
@@ -48,7 +48,7 @@ def test_labels_say_which_pod_of_what_it_is(role_type: str, components: Any, ind
 
 
 def test_labels_of_the_template_cannot_replace_ours() -> None:
-    # RIN-15
+    # LBL-47, RIN-15
     main = component()
     main["template"]["metadata"] = {"labels": {labels.COMPONENT_ID: "7", "app": "web"}}
     found = made(instance(main))[0]["metadata"]["labels"]
@@ -67,7 +67,7 @@ def test_metadata_of_the_template_is_taken_over() -> None:
 
 
 def test_host_name_only_under_a_service() -> None:
-    # RIN-17
+    # NAM-20, RIN-17
     without, with_ = made(instance(component("a"), component("b", serviceName="s-b")))
     assert "hostname" not in without["spec"]
     assert (with_["spec"]["hostname"], with_["spec"]["subdomain"]) == (f"{NAME}-b-0", "s-b")

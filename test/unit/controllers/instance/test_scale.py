@@ -64,7 +64,7 @@ def test_only_missing_ids_are_created() -> None:
     ],
 )
 def test_pods_beyond_the_size_failed_ones_and_those_without_id_go(found: Pod, gone: bool) -> None:
-    # RIN-6.5, RIN-7, RIN-9, RIN-10
+    # HF-62, RIN-6.5, RIN-7, RIN-9, RIN-10
     decided = scale(view(component(size=2)), [found], {found.name})
     assert list(decided.delete) == ([found] if gone else [])
     assert not (decided.delete and decided.create)
@@ -81,14 +81,14 @@ def test_of_two_pods_with_one_id_the_older_stays() -> None:
     [("7", "x-1", 7), (None, "x-web-3", 3), (None, "x-web", -1), ("-1", "x-1", -1), ("²", "x-1", -1)],
 )
 def test_id_comes_from_the_label_else_from_the_name(label: str | None, name: str, expected: int) -> None:
-    # RIN-7
+    # HF-62, RIN-7
     raw = pod(name)
     raw["metadata"]["labels"] = {} if label is None else {labels.COMPONENT_ID: label}
     assert Pod(raw).id == expected
 
 
 def test_component_comes_from_the_label_else_from_the_name() -> None:
-    # RIN-10
+    # HF-62, RIN-10
     raw = pod("shop-web-0-router-1")
     assert Pod(raw).component == "web"
     raw["metadata"]["labels"] = {}

@@ -182,7 +182,7 @@ def test_doubled_conditions_are_merged() -> None:
 
 
 def test_failures_are_named_first_and_turned_off_on_success() -> None:
-    # STA-5
+    # CND-9, STA-5
     raw = instance(component())
     raw["status"] = status_of(raw, web(), failures=Failures(scale="no quota", update="conflict"))
     assert [(c["type"], c["status"], c["message"]) for c in raw["status"]["conditions"][:2]] == [
@@ -195,7 +195,7 @@ def test_failures_are_named_first_and_turned_off_on_success() -> None:
 
 
 def test_selector_generation_and_unknown_fields() -> None:
-    # STA-7 improvement, RIN-3.5
+    # HF-60, STA-7 improvement, RIN-3.5
     raw = instance(component(), status={"futureField": {"a": 1}, "restartCount": 3})
     raw["metadata"]["generation"] = 4
     status = status_of(raw)

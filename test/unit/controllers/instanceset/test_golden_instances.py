@@ -47,7 +47,7 @@ def as_made(recorded: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_instances_are_the_recorded_ones_but_for_their_own_ordinal(name):
-    """SFM-10, RIS-1, defect D1"""
+    """LBL-45, SFM-10, RIS-1, defect D1"""
     recorded = [as_made(json.loads(json.dumps(i))) for i in INSTANCES if i["metadata"]["name"].startswith(f"{name}-")]
     assert planned(name)[0] == recorded
     assert recorded
@@ -64,3 +64,21 @@ def test_revision_is_the_recorded_one(name):
     ]
     metadata = {k: v for k, v in recorded["metadata"].items() if k != "managers"}
     assert made == {**recorded, "metadata": metadata}
+
+
+def test_instances_carry_the_labels_of_the_set_of_its_selector_and_their_own():
+    """LBL-45: exactly these; the selector's win over the set's, ours over both."""
+    raw = as_served(next(iter(SETS.values())))
+    name = raw["metadata"]["name"]
+    raw["metadata"]["labels"] = {"team": "a", "both": "set", labels.ROLE_INSTANCE_INDEX: "9"}
+    raw["spec"] |= {"replicas": 1, "selector": {"matchLabels": {"picked": "yes", "both": "selector"}}}
+    steps = writes(plan(Observed(owner=RoleInstanceSet.decode(raw), raw=raw), START).steps)
+    made = {w.obj["kind"]: w.obj["metadata"] for w in steps if isinstance(w, Create)}
+    assert made["RoleInstance"]["labels"] == {
+        "team": "a",
+        "both": "selector",
+        "picked": "yes",
+        labels.CONTROLLER_REVISION_HASH: made["ControllerRevision"]["name"],
+        labels.STATEFULSET_POD_NAME: f"{name}-0",
+        labels.ROLE_INSTANCE_INDEX: "0",
+    }
